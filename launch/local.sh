@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Makes the environment if need be, then trains, evaluates and reports:
+#
+#   launch/local.sh --config=configs/polymnist.py [--workdir=...]
+#
+# Arguments go to `python -m mmjsd_jax.main`; see launch/environment.sh for
+# the environment variables.
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=environment.sh
+source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+
+make_environment
+exec "$venv/bin/python" -m mmjsd_jax.main "$@"
