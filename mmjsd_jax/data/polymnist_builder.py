@@ -1,0 +1,173 @@
+"""PolyMNIST for TensorFlow Datasets (TFDS), without TensorFlow.
+
+Importing this module makes the name known to TFDS:
+
+    import tensorflow_datasets as tfds
+    import mmjsd_jax.data.polymnist_builder
+
+    source = tfds.data_source('polymnist', split='train')
+    source[0]['m0']     # uint8 [28, 28, 3]
+    source[0]['label']  # 0
+
+The first call makes the data set, from MNIST in $MMJSD_DATA_DIR, or TFDS's own
+copy of MNIST, or else a download of that; later calls, and TFDS in projects
+without this package, read what was written. Examples are in the order of
+`polymnist.make_tuples`, sorted by digit: shuffle them.
+
+Options go through `builder_kwargs`; what they mean is said by `Polymnist`:
+
+    tfds.data_source('polymnist', data_dir='/data', builder_kwargs=dict(
+        directory='/data/mnist', backgrounds=('/data/pictures',), seed=1))
+"""
+
+import importlib.util
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+# TFDS needs it without declaring it, and would fail deep inside.
+if importlib.util.find_spec('importlib_resources') is None:
+  raise ModuleNotFoundError(
+    'tensorflow-datasets needs the package importlib_resources: pip install'
+    ' importlib_resources',
+    name='importlib_resources',
+  )
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from mmjsd_jax.data import polymnist
+from mmjsd_jax.data.dataset import Dataset, Split
+
+# TFDS sorts a split in memory up to 1000 MiB, and beyond that by TensorFlow.
+_MAX_SPLIT_BYTES = 1000 << 20
+# 5 x 28 x 28 x 3, and room for names and lengths.
+_TUPLE_BYTES = 5 * 28 * 28 * 3 + 240
+
+
+class Polymnist(tfds.core.GeneratorBasedBuilder):
+  """Writes PolyMNIST as ArrayRecord; see the module for how to use it.
+
+  A directory holds one PolyMNIST. Asking for other options than those it was
+  prepared with is an error, not a silent reading of the wrong one.
+
+  Args:
+    digits: see `digits.find_digits`. By default MNIST or an error.
+    directory: where MNIST lies; see `digits.find_digits`.
+    backgrounds: five files or one folder; see `backgrounds.find_backgrounds`.
+    seed: of the permutations and crops.
+    num_repeats: see `polymnist.load`.
+    allow_download: whether MNIST may be fetched if it is nowhere on disk.
+    **kwargs: `data_dir` and the like, for TFDS.
+
+  Raises:
+    ValueError: if the directory holds PolyMNIST with other options.
+  """
+
+  VERSION = tfds.core.Version('1.0.0')
+  RELEASE_NOTES = {'1.0.0': 'First release.'}
+
+  def __init__(
+    self,
+    *,
+    digits: str = 'mnist',
+    directory: str = '',
+    backgrounds: Sequence[str] | str = (),
+    seed: int = 0,
+    num_repeats: int = 1,
+    allow_download: bool = True,
+    **kwargs: Any,
+  ):
+    if isinstance(backgrounds, str):
+      backgrounds = [backgrounds]
+    self._options: dict[str, Any] = {
+      'digits': digits,
+      'directory': directory,
+      'backgrounds': list(backgrounds),
+      'seed': seed,
+      'num_repeats': num_repeats,
+    }
+    self._allow_download = allow_download
+    kwargs.setdefault('file_format', 'array_record')
+    super().__init__(**kwargs)
+    # What TFDS pickles and restores a builder from.
+    self._original_state.update(self._options, allow_download=allow_download)
+    prepared = (self.info.metadata or {}).get('options', self._options)
+    if prepared != self._options:
+      raise ValueError(
+        f'{self.data_path}: expected PolyMNIST prepared with {self._options};'
+        f' got one prepared with {prepared}; take another data_dir, or read it'
+        ' as it is by tfds.builder_from_directory'
+      )
+
+  def _info(self) -> tfds.core.DatasetInfo:
+    image = {
+      name: tfds.features.Tensor(
+        # By default TFDS writes each byte as a varint of up to two.
+        shape=(28, 28, 3),
+        dtype=np.uint8,
+        encoding='bytes',
+      )
+      for name in polymnist.MODALITIES
+    }
+    label = tfds.features.ClassLabel(num_classes=polymnist.NUM_CLASSES)
+    return tfds.core.DatasetInfo(
+      builder=self,
+      description=(
+        'Five images that share a digit, each on a crop of a background of its'
+        ' own, inverted where the digit is.'
+      ),
+      features=tfds.features.FeaturesDict({**image, 'label': label}),
+      homepage='https://github.com/thomassutter/MoPoE',
+      citation=_CITATION,
+      metadata=tfds.core.MetadataDict(),
+      disable_shuffling=True,
+    )
+
+  def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+    del dl_manager
+    dataset = self._load()
+    for name, split in (('train', dataset.train), ('test', dataset.test)):
+      size = len(split.labels) * _TUPLE_BYTES
+      if size > _MAX_SPLIT_BYTES:
+        raise ValueError(
+          f'expected at most {_MAX_SPLIT_BYTES // _TUPLE_BYTES:,} tuples in a'
+          f' split, as TFDS writes more by TensorFlow only; got'
+          f' {len(split.labels):,} in {name}'
+        )
+    self.info.metadata.update(
+      options=self._options,
+      source=dataset.source,
+      substituted=dataset.substituted,
+      fingerprint=dataset.fingerprint,
+    )
+    return {
+      'train': self._generate_examples(dataset.train),
+      'test': self._generate_examples(dataset.test),
+    }
+
+  def _load(self) -> Dataset:
+    return polymnist.load(
+      digits=self._options['digits'],
+      directory=self._options['directory'],
+      backgrounds=tuple(self._options['backgrounds']),
+      seed=self._options['seed'],
+      num_repeats=self._options['num_repeats'],
+      allow_download=self._allow_download,
+    )
+
+  def _generate_examples(
+    self, split: Split
+  ) -> Iterator[tuple[int, dict[str, Any]]]:
+    for row, label in enumerate(split.labels):
+      example = {name: images[row] for name, images in split.inputs.items()}
+      yield row, {**example, 'label': int(label)}
+
+
+_CITATION = """\
+@inproceedings{sutter2021generalized,
+  title={Generalized Multimodal {ELBO}},
+  author={Sutter, Thomas M. and Daunhawer, Imant and Vogt, Julia E.},
+  booktitle={International Conference on Learning Representations},
+  year={2021}
+}
+"""
