@@ -1,0 +1,451 @@
+"""report.html: what a run measured, on one page that opens without a network.
+
+The page is rendered from report_template.html; tables come from tables.py.
+Everything is escaped, images are embedded, and nothing is fetched.
+"""
+
+import base64
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jinja2
+
+from mmjsd_jax import files, tables
+from mmjsd_jax.tables import Results, Table, count, duration, get, nats, share
+
+Figure = str | os.PathLike[str] | bytes
+
+SCHEMA = 1
+
+_TEMPLATE = 'report_template.html'
+_PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
+
+_OBJECTIVES = {
+  'mvae': 'MVAE: joint ELBO of a product of experts, plus unimodal ELBOs',
+  'mmvae': 'MMVAE: ELBO of a mixture of experts',
+  'mmvae_dreg': 'MMVAE: importance-weighted bound of a mixture of experts, '
+  'doubly reparameterised gradients',
+  'mmjsd': 'mmJSD: mixture of experts, Jensen-Shannon divergence to a '
+  'geometric-mean dynamic prior',
+  'mopoe': 'MoPoE: ELBO of a mixture of the products of experts of all subsets',
+  'mopoe_eq5': 'MoPoE, Eq. 5: mean of the ELBOs of all subsets',
+  'mmpoe': 'mmPoE: unimodal ELBOs and the KL of a product of experts',
+}
+
+_DEFINITIONS = (
+  'Linear probe: logistic regression on the mean of q(z | x of a subset), '
+  'trained on that many training examples and scored on the test set. The '
+  'untrained columns are the same probe on the randomly initialised encoder: '
+  'what the architecture gives away for free.',
+  'Conditional coherence: a modality is generated from a draw of q(z | x of a '
+  'subset); the share that a classifier assigns to the class of the inputs. '
+  'Modalities of the subset itself are left out.',
+  'Ceiling: the accuracy of the same classifiers on real test images. No '
+  'generator is expected to pass it; coherence relative to the ceiling divides '
+  'by it.',
+  'Joint coherence: all modalities are decoded from one draw of the prior; the '
+  'share of draws in which the classifiers agree on all M of them. Modalities '
+  'with unrelated, evenly spread classes agree in one of 10^(M-1) draws, with '
+  'ten classes.',
+  'Log-likelihood: importance sampling with K draws. In expectation it is a '
+  'lower bound on log p(x) at every finite K, and rises to it with K; a single '
+  'estimate is stochastic. Compare values at the same K only. Likelihoods are '
+  'unweighted. The ELBO is the case K = 1.',
+  'Standard errors are over test examples or draws, of one trained model. They '
+  'say nothing about other random seeds.',
+)
+
+
+class Card(NamedTuple):
+  """A headline number."""
+
+  title: str
+  value: str
+  context: str
+
+
+class Image(NamedTuple):
+  """A figure as the page embeds it."""
+
+  alt: str
+  caption: str
+  uri: str
+  is_wide: bool
+  is_folded: bool
+
+
+class PublishedMetric(NamedTuple):
+  """Published values of one metric, and what differs from their protocol."""
+
+  title: str
+  table: Table
+  protocols: list[str]
+  notes: list[tuple[str, str]]
+
+
+def write_report(
+  results: Results,
+  figures: Mapping[str, Figure],
+  path: str | os.PathLike[str],
+  *,
+  captions: Mapping[str, str] | None = None,
+) -> None:
+  """Writes the report, whole or not at all.
+
+  Args:
+    results: the contents of results.json, schema 1.
+    figures: name to a PNG, as a path or as bytes, in the order of the page.
+      Captions are known for 'reconstructions', 'random_samples',
+      'conditional_<subset>', 'curves' and 'loss'.
+    path: the HTML file to write; its folder exists.
+    captions: figure name to a caption, in place of the known one.
+
+  Raises:
+    ValueError: another schema, or a figure that is not a PNG.
+    KeyError: `results` lacks a part that is not a metric.
+  """
+  html = render(results, figures, captions=captions)
+  files.write_atomically(pathlib.Path(path), html)
+
+
+def render(
+  results: Results,
+  figures: Mapping[str, Figure],
+  *,
+  captions: Mapping[str, str] | None = None,
+) -> str:
+  """The report's HTML. Arguments and errors as `write_report`."""
+  schema = results.get('schema')
+  if schema != SCHEMA:
+    raise ValueError(f'expected results of schema {SCHEMA}, got {schema!r}')
+  environment = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+  )
+  preset = results['objective']['preset']
+  return environment.get_template(_TEMPLATE).render(
+    name=results['name'],
+    version=results['version'],
+    preset=preset,
+    objective_title=_OBJECTIVES.get(preset, preset),
+    finished=results['finished'],
+    substitutions=results['substitutions'],
+    cards=_cards(results),
+    meaning=_meaning(results),
+    cautions=_cautions(results),
+    run=_run(results),
+    objective=tables.key_values(
+      results['objective'], 'The objective, axis by axis.'
+    ),
+    config=tables.key_values(results['config'], 'Every setting of the run.'),
+    environment=tables.key_values(
+      results['environment'], 'Programs and hardware.'
+    ),
+    probe=(tables.probe_by_size(results), tables.probe_subsets(results)),
+    coherence=(
+      tables.coherence_by_size(results),
+      tables.coherence_matrix(results),
+      tables.joint_coherence(results),
+      tables.coherence_pairs(results),
+    ),
+    log_likelihood=(
+      tables.log_likelihood(results),
+      tables.log_likelihood_by_size(results),
+      tables.log_likelihood_subsets(results),
+    ),
+    published=_published(results),
+    as_released=(
+      tables.as_released(results)
+      if get(results, 'metrics', 'as_released')
+      else None
+    ),
+    images=_images(figures, captions or {}),
+    definitions=_DEFINITIONS,
+  )
+
+
+def _cards(results: Results) -> list[Card]:
+  metrics = results['metrics']
+  last = len(results['data']['modalities'])
+  n = tables.probe_sizes(results)[0]
+  probe = get(metrics, 'probe', n, 'by_size')
+  coherence = get(metrics, 'coherence')
+  by_size = get(coherence, 'conditional', 'by_size')
+  likelihood = get(metrics, 'log_likelihood')
+  joint, before = get(likelihood, 'joint'), get(likelihood, 'untrained_joint')
+  return [
+    Card(
+      'Linear probe',
+      _range(get(probe, '1'), get(probe, str(last))),
+      f'accuracy from 1 → {last} modalities; {n} latents; '
+      f'chance {share(get(metrics, "probe", "chance"))}',
+    ),
+    Card(
+      'Conditional coherence',
+      _range(get(by_size, '1'), get(by_size, str(last - 1))),
+      f'from 1 → {last - 1} modalities; chance '
+      f'{share(get(coherence, "chance"))}, ceiling '
+      f'{share(tables.mean_ceiling(results))}',
+    ),
+    Card(
+      'Joint coherence',
+      share(get(coherence, 'joint'), get(coherence, 'joint_standard_error')),
+      f'all {last} agree; chance {share(get(coherence, "joint_chance"))}, '
+      f'ceiling {share(tables.joint_ceiling(results)[0])}',
+    ),
+    Card(
+      'Log-likelihood',
+      nats(get(joint, 'value'), get(joint, 'standard_error')),
+      f'nats per example, K = {count(get(joint, "num_importance_samples"))}; '
+      f'untrained {nats(get(before, "value"))}, '
+      f'K = {count(get(before, "num_importance_samples"))}',
+    ),
+  ]
+
+
+def _range(first: float | None, last: float | None) -> str:
+  if not (tables.is_number(first) or tables.is_number(last)):
+    return tables.MISSING
+  return f'{share(first)} → {share(last)}'
+
+
+def _likelihoods(results: Results) -> tuple[float | None, float | None]:
+  """log p(x) of all modalities after and before training, in nats.
+
+  Both with the same K where there is such a pair: the estimate rises with K.
+  """
+  likelihood = get(results, 'metrics', 'log_likelihood')
+  after = get(likelihood, 'joint')
+  before = get(likelihood, 'untrained_joint')
+  samples = get(likelihood, 'num_importance_samples')
+  if get(before, 'num_importance_samples') == samples:
+    last = str(len(results['data']['modalities']))
+    return get(likelihood, 'by_size', last), get(before, 'value')
+  return get(after, 'value'), get(before, 'value')
+
+
+def _meaning(results: Results) -> list[str]:
+  """The headline numbers in words; only those that were measured."""
+  metrics = results['metrics']
+  last = str(len(results['data']['modalities']))
+  almost = str(int(last) - 1)
+  sentences = []
+  n = tables.probe_sizes(results)[0]
+  probe = get(metrics, 'probe', n, 'by_size')
+  one, every = get(probe, '1'), get(probe, last)
+  if tables.is_number(one) and tables.is_number(every):
+    sentences.append(
+      f'The latent of one modality tells the class to a linear classifier in '
+      f'{_percent(one)} of the test examples, that of all {last} in '
+      f'{_percent(every)}.'
+    )
+  by_size = get(metrics, 'coherence', 'conditional', 'by_size')
+  one, most = get(by_size, '1'), get(by_size, almost)
+  if tables.is_number(one) and tables.is_number(most):
+    trend = (
+      'More inputs help' if most > one + 0.01 else 'More inputs do not help'
+    )
+    sentences.append(
+      f'Images generated from one other modality show its class in '
+      f'{_percent(one)} of the cases, from {almost} others in '
+      f'{_percent(most)}. {trend}.'
+    )
+  joint = get(metrics, 'coherence', 'joint')
+  if tables.is_number(joint):
+    sentences.append(
+      f'Without any input, all {last} generated modalities agree on a class in '
+      f'{_percent(joint)} of the draws.'
+    )
+  after, before = _likelihoods(results)
+  if tables.is_number(after) and tables.is_number(before):
+    sentences.append(
+      f'Training raised log p(x) by {after - before:,.1f} nats per example.'
+      if after > before
+      else 'Training did not raise log p(x).'
+    )
+  return sentences
+
+
+def _cautions(results: Results) -> list[str]:
+  """What a reader of the headline numbers must know."""
+  cautions = []
+  metrics, training = results['metrics'], results['training']
+  planned = get(results, 'config', 'train', 'num_epochs')
+  epochs = training.get('epochs')
+  if tables.is_number(planned) and tables.is_number(epochs):
+    if epochs < 0.99 * planned:
+      cautions.append(
+        f'The model was trained for {epochs:g} of {planned:g} epochs.'
+      )
+  if subsets := get(results, 'config', 'evaluation', 'subsets'):
+    cautions.append(
+      f'Only these subsets were evaluated: {", ".join(subsets)}. Means over '
+      'subsets of a size are over these.'
+    )
+  absent = [
+    name.replace('_', ' ')
+    for name in ('probe', 'coherence', 'log_likelihood')
+    if not metrics.get(name)
+  ]
+  if absent:
+    cautions.append(f'Not measured in this run: {", ".join(absent)}.')
+  coherence = get(metrics, 'coherence', 'conditional', 'by_size', '1')
+  chance = get(metrics, 'coherence', 'chance')
+  if tables.is_number(coherence) and tables.is_number(chance):
+    if coherence < chance + 0.05:
+      cautions.append('Coherence from one modality is close to chance.')
+  ceiling = tables.mean_ceiling(results)
+  if ceiling is not None and ceiling < 0.9:
+    cautions.append(
+      f'The classifiers that judge coherence are right on {_percent(ceiling)} '
+      'of real images only: coherence is a coarse measure here.'
+    )
+  after, before = _likelihoods(results)
+  if tables.is_number(after) and tables.is_number(before) and after < before:
+    cautions.append('log p(x) is lower than before training.')
+  return cautions
+
+
+def _run(results: Results) -> Table:
+  data, training = results['data'], results['training']
+  rate = training.get('samples_per_second')
+  parameters = training.get('num_parameters')
+  rows = (
+    ('objective', _objective_line(results)),
+    ('data', f'{data["name"]}: {data["source"]}'),
+    ('modalities', ', '.join(data['modalities'])),
+    (
+      'examples',
+      f'{data["num_train"]:,} training, {data["num_test"]:,} test',
+    ),
+    ('data fingerprint (SHA-256)', data['fingerprint']),
+    (
+      'training',
+      f'{count(training.get("steps"))} steps, '
+      f'{count(training.get("epochs"))} epochs, batches of '
+      f'{count(training.get("batch_size"))}, '
+      f'{count(training.get("samples_seen"))} examples seen',
+    ),
+    ('parameters', count(parameters)),
+    (
+      'training time',
+      f'{duration(training.get("seconds"))}, {count(rate)} examples/s',
+    ),
+    ('evaluation time', duration(get(results, 'evaluation', 'seconds'))),
+    ('checkpoint evaluated', f'step {count(training.get("checkpoint_step"))}'),
+    ('device', str(results['environment'].get('device', tables.MISSING))),
+    ('started, finished', f'{results["started"]}, {results["finished"]}'),
+    ('command', results['command']),
+    ('working directory', results['workdir']),
+    ('program', f'mmjsd_jax {results["version"]}'),
+  )
+  return Table('What was run.', ('what', 'value'), rows)
+
+
+def _objective_line(results: Results) -> str:
+  preset = results['objective']['preset']
+  title = _OBJECTIVES.get(preset)
+  return f'{preset} ({title})' if title else preset
+
+
+def _published(results: Results) -> list[PublishedMetric]:
+  groups: dict[str, list[Mapping[str, Any]]] = {}
+  for row in results.get('published') or []:
+    metric = row['metric'].rstrip(' 0123456789')
+    groups.setdefault(metric, []).append(row)
+  return [
+    PublishedMetric(
+      _METRIC_TITLES.get(metric, metric),
+      tables.published_values(metric, rows),
+      list(dict.fromkeys(row['protocol'] for row in rows)),
+      list({row['source']: row.get('note', '') for row in rows}.items()),
+    )
+    for metric, rows in groups.items()
+  ]
+
+
+_METRIC_TITLES = {
+  'probe by_size': 'Linear probe, 500 training latents',
+  'coherence by_size': 'Conditional coherence',
+  'joint coherence': 'Joint coherence',
+}
+
+
+def _images(
+  figures: Mapping[str, Figure], captions: Mapping[str, str]
+) -> list[Image]:
+  # One grid from one input and one from all others show what there is to see.
+  grids = [name for name in figures if name.startswith('conditional_')]
+  return [
+    _image(name, figure, captions.get(name), name in grids[2:])
+    for name, figure in figures.items()
+  ]
+
+
+def _image(
+  name: str, figure: Figure, caption: str | None, is_folded: bool
+) -> Image:
+  if isinstance(figure, bytes):
+    data, where = figure, 'bytes'
+  else:
+    data, where = pathlib.Path(figure).read_bytes(), str(figure)
+  if not data.startswith(_PNG_SIGNATURE):
+    raise ValueError(
+      f'expected figure {name!r} to be a PNG, got {where} starting with '
+      f'{data[:8]!r}'
+    )
+  title, known = _known_caption(name)
+  uri = 'data:image/png;base64,' + base64.b64encode(data).decode('ascii')
+  is_wide = name in ('curves', 'loss', 'random_samples')
+  return Image(title, caption or known, uri, is_wide, is_folded)
+
+
+def _known_caption(name: str) -> tuple[str, str]:
+  """A figure's title, which is its alternative text, and its caption."""
+  if name.startswith('conditional_'):
+    subset = name.removeprefix('conditional_')
+    inputs = ', '.join(subset.split('+'))
+    return (
+      f'Images generated from {inputs}',
+      f'Above the black line the inputs, test images of {inputs}; below it '
+      'what the model generates from them. One column is one example: read '
+      'downwards, and look for the digit of the inputs in every row.',
+    )
+  return _CAPTIONS.get(name, (name.replace('_', ' '), ''))
+
+
+_CAPTIONS = {
+  'reconstructions': (
+    'Test images and their reconstructions',
+    'For every modality a row of test images and below it what the decoder '
+    'makes of one draw of the posterior of all modalities.',
+  ),
+  'random_samples': (
+    'Samples from the prior, a block per modality',
+    'Decoded from draws of the prior, without any input. The same place in '
+    'every block comes from the same draw: in a jointly coherent model it '
+    'shows the same digit in all blocks.',
+  ),
+  'curves': (
+    'Linear probe, conditional coherence and log-likelihood against the number '
+    'of input modalities',
+    'Lines: means over subsets of a '
+    'size; faint dots: the subsets themselves. Higher is better in all three. '
+    'Stars are published means: solid where the protocol matches, hollow where '
+    'only a background image differs. The three panels of MoPoE, Figure 3.',
+  ),
+  'loss': (
+    'Training loss and its terms against steps',
+    'In nats per example; logarithmic in steps. The loss weighs the '
+    'regulariser by beta, so it is not the sum of the two other panels.',
+  ),
+}
+
+
+def _percent(value: float) -> str:
+  return f'{100 * value:.2g} %' if value < 0.01 else f'{100 * value:.1f} %'

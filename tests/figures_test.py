@@ -1,0 +1,187 @@
+"""Geometry of the image grids, and what they refuse."""
+
+import io
+import pathlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmjsd_jax import figures
+from mmjsd_jax.evaluation.samples import FigureSamples
+
+SHAPE = (4, 6, 3)  # height, width, channels
+
+
+def _images(*leading: int) -> np.ndarray:
+  """Distinct grey images, none of them white."""
+  values = np.arange(np.prod(leading), dtype=np.uint8).reshape(leading)
+  return np.broadcast_to(values[..., None, None, None], (*leading, *SHAPE))
+
+
+@pytest.mark.parametrize(('gap', 'scale'), [(0, 1), (1, 2), (2, 3)])
+def test_grid_geometry_is_exact(gap: int, scale: int):
+  images = _images(2, 3)
+  canvas = figures.grid(images, gap=gap, scale=scale)
+  height, width = 4 * scale, 6 * scale
+  assert canvas.shape == (2 * height + gap, 3 * width + 2 * gap, 3)
+  assert canvas.dtype == np.uint8
+  is_gap = np.ones(canvas.shape[:2], bool)
+  for row in range(2):
+    for column in range(3):
+      y, x = row * (height + gap), column * (width + gap)
+      cell = canvas[y : y + height, x : x + width]
+      assert (cell == images[row, column, 0, 0]).all()
+      is_gap[y : y + height, x : x + width] = False
+  assert (canvas[is_gap] == 255).all()
+
+
+def test_upscaling_repeats_pixels_without_smoothing():
+  image = np.random.default_rng(0).integers(0, 255, (1, 1, *SHAPE), np.uint8)
+  canvas = figures.grid(image, scale=3)
+  for dy in range(3):
+    for dx in range(3):
+      np.testing.assert_array_equal(canvas[dy::3, dx::3], image[0, 0])
+
+
+def test_floats_are_clipped_and_rounded():
+  images = np.zeros((1, 1, *SHAPE), np.float32)
+  images[0, 0, 0, :4, 0] = [-0.5, 0.5, 1.0, 7.0]
+  canvas = figures.grid(images, scale=1)
+  np.testing.assert_array_equal(canvas[0, :4, 0], [0, 128, 255, 255])
+
+
+@pytest.mark.parametrize('value', [np.nan, np.inf], ids=['nan', 'inf'])
+def test_pixels_that_are_not_finite_are_refused(value: float):
+  images = np.zeros((2, 2, *SHAPE), np.float32)
+  images[1, 0, 2, 3, 1] = value
+  with pytest.raises(ValueError, match=r'finite.*first at \(1, 0, 2, 3, 1\)'):
+    figures.grid(images)
+
+
+@pytest.mark.parametrize(
+  'images',
+  [
+    np.zeros((2, *SHAPE), np.uint8),
+    np.zeros((2, 2, 4, 6, 1), np.uint8),
+    np.zeros((0, 2, *SHAPE), np.uint8),
+    np.zeros((2, 2, *SHAPE), np.int32),
+    np.zeros((2, 2, *SHAPE), bool),
+  ],
+  ids=['rank', 'channels', 'empty', 'int', 'bool'],
+)
+def test_other_arrays_are_refused(images: np.ndarray):
+  with pytest.raises(ValueError, match='expected .* got'):
+    figures.grid(images)
+
+
+def test_inputs_and_samples_are_separated_by_a_black_line():
+  inputs, samples = _images(1, 3) + 50, _images(4, 3) + 50
+  top = figures.grid(inputs)
+  bottom = figures.grid(samples)
+  canvas = figures.conditional_grid(inputs, samples)
+  np.testing.assert_array_equal(canvas[: len(top)], top)
+  np.testing.assert_array_equal(canvas[-len(bottom) :], bottom)
+  between = canvas[len(top) : -len(bottom)]
+  is_black = (between == 0).all(axis=(1, 2))
+  is_white = (between == 255).all(axis=(1, 2))
+  assert is_black.sum() == 2 and (is_black ^ is_white).all()
+  assert is_white[0] and is_white[-1]
+
+
+def test_labels_widen_the_conditional_grid_on_the_left_only():
+  inputs, samples = _images(1, 3), _images(2, 3)
+  plain = figures.conditional_grid(inputs, samples)
+  labelled = figures.conditional_grid(
+    inputs, samples, input_labels=['input m0'], sample_labels=['m1', '']
+  )
+  width = plain.shape[1]
+  np.testing.assert_array_equal(labelled[:, -width:], plain)
+  margin = labelled[:, :-width]
+  assert margin.shape[1] > 0 and (margin < 128).any()
+
+
+def test_wrong_number_of_labels_is_refused():
+  with pytest.raises(ValueError, match='expected 2 sample_labels, got 1'):
+    figures.conditional_grid(_images(1, 3), _images(2, 3), sample_labels=['m1'])
+
+
+def test_inputs_and_samples_need_the_same_columns():
+  with pytest.raises(ValueError, match='same columns'):
+    figures.conditional_grid(_images(1, 3), _images(2, 4))
+
+
+def test_reconstructions_stand_below_their_originals():
+  originals = {'m0': _images(5), 'm1': _images(5) + 20}
+  rebuilt = {'m0': _images(5) + 40, 'm1': _images(5) + 60}
+  canvas = figures.reconstruction_figure(originals, rebuilt, gap=0, scale=1)
+  width = 5 * SHAPE[1]
+  column = canvas[:, -width, 0]
+  order = [value for value in column if value != 255]
+  assert order == [0] * 4 + [40] * 4 + [20] * 4 + [60] * 4
+
+
+def test_reconstructions_of_other_modalities_are_refused():
+  with pytest.raises(ValueError, match='same modalities'):
+    figures.reconstruction_figure({'m0': _images(5)}, {'m1': _images(5)})
+
+
+def test_random_samples_show_the_first_of_each_modality():
+  samples = {f'm{index}': _images(9) + 20 * index for index in range(3)}
+  # No grey has this blue, so the titles' letters are told from images.
+  blue = np.array([0, 0, 1], bool)
+  samples = {n: np.where(blue, 255 - x, x) for n, x in samples.items()}
+  canvas = figures.random_samples_figure(
+    samples, num_rows=2, num_columns=4, blocks_per_row=2, gap=0, scale=1
+  )
+  is_image = canvas[..., 2] == 255 - canvas[..., 0]
+  values, counts = np.unique(canvas[is_image][:, 0], return_counts=True)
+  # The first eight of every modality, not the ninth.
+  assert values.tolist() == [20 * m + n for m in range(3) for n in range(8)]
+  assert (counts == SHAPE[0] * SHAPE[1]).all()
+
+
+def test_too_few_random_samples_are_refused():
+  with pytest.raises(ValueError, match='at least 100 samples of m0, got 9'):
+    figures.random_samples_figure({'m0': _images(9)})
+
+
+def test_a_run_has_a_grid_from_one_input_and_from_all_others():
+  images = {name: _images(4) for name in ('m0', 'm1', 'm2')}
+  draws = {name: _images(5, 4) for name in images}
+  found = figures.sample_figures(
+    FigureSamples(
+      labels=np.arange(4),
+      originals=images,
+      reconstructions=images,
+      prior={name: _images(100) for name in images},
+      source='m1',
+      from_source={name: draws[name] for name in ('m0', 'm2')},
+      from_rest=draws,
+    ),
+    draws_per_target=2,
+  )
+  assert set(found) == {
+    'reconstructions',
+    'random_samples',
+    'conditional_m1',
+    'conditional_m1+m2',
+    'conditional_m0+m2',
+    'conditional_m0+m1',
+  }
+  # Rows of images, and the black line between them.
+  cell, line = 2 * SHAPE[0] + 1, 10
+  assert len(found['conditional_m1']) == cell - 1 + line + 4 * cell - 1
+  assert len(found['conditional_m0+m1']) == 2 * cell - 1 + line + 5 * cell - 1
+
+
+def test_png_round_trip(tmp_path: pathlib.Path):
+  canvas = figures.grid(_images(2, 3))
+  path = tmp_path / 'grid.png'
+  figures.write_png(canvas, path)
+  np.testing.assert_array_equal(np.asarray(Image.open(path)), canvas)
+  assert Image.open(io.BytesIO(figures.to_png(canvas))).size == (
+    canvas.shape[1],
+    canvas.shape[0],
+  )
+  assert list(tmp_path.iterdir()) == [path]

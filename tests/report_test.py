@@ -1,0 +1,233 @@
+"""The report holds every number and notice, and nothing but itself."""
+
+import html.parser
+import json
+import pathlib
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mmjsd_jax import figures, published, report, tables
+
+_DATA = pathlib.Path(__file__).parent / 'data'
+_PNG = figures.to_png(np.zeros((2, 2, 3), np.uint8))
+
+
+class _Page(html.parser.HTMLParser):
+  """Tags with their attributes, and the text of every table cell."""
+
+  def __init__(self, text: str):
+    super().__init__()
+    self.tags: list[tuple[str, dict[str, str | None]]] = []
+    self.cells: list[str] = []
+    self.open: list[str] = []
+    self.feed(text)
+
+  def handle_starttag(
+    self, tag: str, attrs: list[tuple[str, str | None]]
+  ) -> None:
+    self.tags.append((tag, dict(attrs)))
+    self.open.append(tag)
+    if tag in ('td', 'th'):
+      self.cells.append('')
+
+  def handle_endtag(self, tag: str) -> None:
+    while self.open and self.open.pop() != tag:
+      pass
+
+  def handle_data(self, data: str) -> None:
+    if self.open and self.open[-1] in ('td', 'th'):
+      self.cells[-1] += data
+
+
+@pytest.fixture
+def results() -> dict[str, Any]:
+  """Made-up results of a run with three modalities."""
+  results = json.loads((_DATA / 'results.json').read_text(encoding='utf-8'))
+  results['published'] = published.matching(results)
+  return results
+
+
+def test_report_is_self_contained(results: dict[str, Any]):
+  names = ('reconstructions', 'conditional_m0+m1', 'curves', 'anything')
+  text = report.render(results, dict.fromkeys(names, _PNG))
+  page = _Page(text)
+  links = [
+    attributes[name]
+    for _, attributes in page.tags
+    for name in ('src', 'href', 'srcset', 'data', 'action')
+    if name in attributes
+  ]
+  assert links and all(re.match('#|data:image/png', str(u)) for u in links)
+  images = [attributes for tag, attributes in page.tags if tag == 'img']
+  assert len(images) == len(names)
+  assert all(image['alt'] for image in images)
+  known = {'script', 'link', 'iframe', 'object', 'video', 'base'}
+  assert known.isdisjoint(tag for tag, _ in page.tags)
+  assert not re.search(r'url\(|@import|https?://', text)
+
+
+def test_everything_is_escaped(results: dict[str, Any]):
+  evil = '<script>alert("&")</script>'
+  results['config']['model']['note'] = evil
+  results['command'] = evil
+  results['substitutions'] = [evil]
+  results['name'] = evil
+  results['data']['source'] = evil
+  text = report.render(results, {evil: _PNG}, captions={evil: evil})
+  assert '<script' not in text
+  assert text.count('&lt;script&gt;') >= 6
+
+
+def test_every_id_that_is_linked_exists(results: dict[str, Any]):
+  tags = _Page(report.render(results, {})).tags
+  ids = [a['id'] for _, a in tags if 'id' in a]
+  assert len(set(ids)) == len(ids)
+  linked = {str(a['href'])[1:] for tag, a in tags if tag == 'a'}
+  assert linked <= set(ids)
+
+
+def test_tables_have_captions_and_scopes(results: dict[str, Any]):
+  page = _Page(report.render(results, {}))
+  names = [tag for tag, _ in page.tags]
+  assert names.count('table') == names.count('caption') > 0
+  headings = [a for tag, a in page.tags if tag == 'th']
+  assert all(a['scope'] in ('row', 'col') for a in headings)
+
+
+def test_substitutions_stand_above_the_numbers(results: dict[str, Any]):
+  results['substitutions'] = ['Digits of another kind.', 'Other backgrounds.']
+  text = report.render(results, {})
+  for substitution in results['substitutions']:
+    assert text.index(substitution) < text.index('Linear probe</b>')
+  results['substitutions'] = []
+  assert 'Nothing was substituted' in report.render(results, {})
+
+
+def test_every_number_by_size_appears(results: dict[str, Any]):
+  cells = set(_Page(report.render(results, {})).cells)
+  metrics = results['metrics']
+  for block in (
+    metrics['probe']['500'],
+    metrics['probe']['3000'],
+    metrics['probe']['untrained']['500'],
+    metrics['coherence']['conditional'],
+  ):
+    assert {tables.share(value) for value in block['by_size'].values()} <= cells
+  likelihood = metrics['log_likelihood']
+  assert {tables.nats(v) for v in likelihood['by_size'].values()} <= cells
+
+
+def test_every_subset_and_pair_appears(results: dict[str, Any]):
+  cells = set(_Page(report.render(results, {})).cells)
+  metrics = results['metrics']
+  pairs = metrics['coherence']['conditional']['pairs'].values()
+  assert {tables.share(value) for value in pairs} <= cells
+  probes = metrics['probe']['500']['subsets'].values()
+  assert {tables.share(value) for value in probes} <= cells
+  likelihood = metrics['log_likelihood']
+  for name, value in likelihood['subsets'].items():
+    assert tables.nats(value, likelihood['standard_error'][name]) in cells
+
+
+def test_config_data_and_environment_appear(results: dict[str, Any]):
+  cells = set(_Page(report.render(results, {})).cells)
+  assert {'model.latent_dim', '512', 'objective.beta', '2.5'} <= cells
+  assert results['data']['fingerprint'] in cells
+  assert set(results['environment'].values()) - {1, 16} <= cells
+
+
+@pytest.mark.parametrize('metric', ['probe', 'coherence', 'log_likelihood'])
+def test_a_missing_metric_is_shown_as_missing(
+  results: dict[str, Any], metric: str
+):
+  before = _Page(report.render(results, {})).cells.count('missing')
+  del results['metrics'][metric]
+  text = report.render(results, {})
+  assert _Page(text).cells.count('missing') > before
+  assert f'Not measured in this run: {metric.replace("_", " ")}.' in text
+
+
+def test_a_missing_number_is_shown_as_missing(results: dict[str, Any]):
+  before = _Page(report.render(results, {})).cells.count('missing')
+  results['metrics']['log_likelihood']['by_size']['2'] = None
+  assert _Page(report.render(results, {})).cells.count('missing') == before + 1
+
+
+def test_cautions_name_what_weakens_the_numbers(results: dict[str, Any]):
+  assert 'Read with care' not in report.render(results, {})
+  results['training']['epochs'] = 2
+  results['metrics']['coherence']['conditional']['by_size']['1'] = 0.11
+  results['metrics']['coherence']['ceiling']['m0'] = 0.5
+  results['metrics']['log_likelihood']['by_size']['3'] = -2e4
+  text = report.render(results, {})
+  assert 'trained for 2 of 300 epochs' in text
+  assert 'close to chance' in text
+  assert 'a coarse measure' in text
+  assert 'lower than before training' in text
+
+
+def test_published_values_say_whether_the_protocol_matches(
+  results: dict[str, Any],
+):
+  text = report.render(results, {})
+  assert 'Protocol differs: 3 modalities (published: 5)' in text
+  for row in results['published']:
+    row['protocol'] = 'matches'
+  text = report.render(results, {})
+  assert 'Protocol matches.' in text and 'Protocol differs' not in text
+
+
+def test_as_released_only_where_it_was_measured(results: dict[str, Any]):
+  assert 'id="as-released"' not in report.render(results, {})
+  results['metrics']['as_released'] = {
+    'probe': {'500': {'by_size': {'1': 0.7654}}},
+    'coherence': {'conditional': {'by_size': {'1': 0.6543}}, 'joint': 0.1111},
+    'log_likelihood': {'by_size': {'1': -5301.25}},
+  }
+  results['published'] = published.matching(results)
+  page = _Page(report.render(results, {}))
+  assert '-5,301.2' in page.cells
+  # Once in the table of its own, once beside the published values.
+  assert page.cells.count('0.765') == page.cells.count('0.654') == 2
+  assert page.cells.count('this run, measured as released') == 3
+
+
+def test_all_but_two_conditional_grids_are_folded(results: dict[str, Any]):
+  names = [f'conditional_m{index}' for index in range(4)]
+  folded = len(_details(report.render(results, dict.fromkeys(names, _PNG))))
+  assert folded == len(_details(report.render(results, {}))) + 2
+
+
+def _details(text: str) -> list[str]:
+  return [tag for tag, _ in _Page(text).tags if tag == 'details']
+
+
+def test_figures_may_be_paths(results: dict[str, Any], tmp_path: pathlib.Path):
+  (tmp_path / 'a.png').write_bytes(_PNG)
+  from_path = report.render(results, {'curves': tmp_path / 'a.png'})
+  assert from_path == report.render(results, {'curves': _PNG})
+
+
+def test_a_figure_that_is_no_png_is_refused(results: dict[str, Any]):
+  with pytest.raises(ValueError, match="figure 'curves' to be a PNG"):
+    report.render(results, {'curves': b'<svg>'})
+
+
+def test_another_schema_is_refused(results: dict[str, Any]):
+  with pytest.raises(ValueError, match='expected results of schema 1, got 2'):
+    report.render(results | {'schema': 2}, {})
+
+
+def test_a_failed_rendering_leaves_the_old_report(
+  results: dict[str, Any], tmp_path: pathlib.Path
+):
+  path = tmp_path / 'report.html'
+  report.write_report(results, {}, path)
+  before = path.read_bytes()
+  with pytest.raises(ValueError, match='PNG'):
+    report.write_report(results, {'curves': b''}, path)
+  assert path.read_bytes() == before
+  assert list(tmp_path.iterdir()) == [path]

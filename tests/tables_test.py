@@ -1,0 +1,142 @@
+"""How numbers become text, and what is derived from results.json."""
+
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mmjsd_jax import tables
+
+_DATA = pathlib.Path(__file__).parent / 'data'
+
+
+@pytest.fixture
+def results() -> dict[str, Any]:
+  """Made-up results of a run with three modalities."""
+  return json.loads((_DATA / 'results.json').read_text(encoding='utf-8'))
+
+
+@pytest.mark.parametrize(
+  ('value', 'expected'),
+  [
+    (0.81249, '0.812'),
+    (1.0, '1.000'),
+    (0, '0.000'),
+    (0.0001, '0.0001'),
+    (0.00996, '0.01'),
+    (None, 'missing'),
+    (float('nan'), 'missing'),
+    ({'value': 1}, 'missing'),
+  ],
+)
+def test_shares(value: Any, expected: str):
+  assert tables.share(value) == expected
+
+
+@pytest.mark.parametrize(
+  ('value', 'error', 'expected'),
+  [
+    (-7012.34, None, '-7,012.3'),
+    (-7012.34, 12.34, '-7,012.3 ± 12.3'),
+    (None, 12.34, 'missing'),
+    (float('-inf'), None, 'missing'),
+  ],
+)
+def test_nats(value: Any, error: Any, expected: str):
+  assert tables.nats(value, error) == expected
+
+
+@pytest.mark.parametrize(
+  ('seconds', 'expected'),
+  [
+    (0.25, '0.2 s'),
+    (59.96, '1 min 0 s'),
+    (61, '1 min 1 s'),
+    (3599.7, '1 h 0 min'),
+    (8123.4, '2 h 15 min'),
+    (None, 'missing'),
+  ],
+)
+def test_durations(seconds: Any, expected: str):
+  assert tables.duration(seconds) == expected
+
+
+def test_relative_coherence_divides_every_pair_by_its_targets_ceiling(
+  results: dict[str, Any],
+):
+  coherence = results['metrics']['coherence']
+  pairs, ceiling = coherence['conditional']['pairs'], coherence['ceiling']
+  expected = np.mean(
+    [
+      pairs[f'{a}->{b}'] / ceiling[b]
+      for a in ceiling
+      for b in ceiling
+      if a != b
+    ]
+  )
+  assert tables.relative_coherence(results, 1) == pytest.approx(expected)
+  pairs['m0->m0'] = 0.0  # a reconstruction does not count
+  assert tables.relative_coherence(results, 1) == pytest.approx(expected)
+  pairs['m0->m1'] = None
+  assert tables.relative_coherence(results, 1) is None
+
+
+def test_the_matrix_leaves_reconstructions_out(results: dict[str, Any]):
+  table = tables.coherence_matrix(results)
+  names = results['data']['modalities']
+  pairs = results['metrics']['coherence']['conditional']['pairs']
+  for row, source in enumerate(names):
+    for column, target in enumerate(names):
+      cell = table.rows[row][column + 1]
+      if source == target:
+        assert cell == tables.NOT_APPLICABLE
+      else:
+        assert cell == tables.share(pairs[f'{source}->{target}'])
+
+
+def test_a_missing_ceiling_leaves_no_mean_ceiling(results: dict[str, Any]):
+  assert tables.mean_ceiling(results) == pytest.approx(0.965)
+  results['metrics']['coherence']['ceiling']['m1'] = None
+  assert tables.mean_ceiling(results) is None
+  del results['metrics']['coherence']['joint_ceiling']
+  assert tables.joint_ceiling(results) == (None, False)
+
+
+def test_the_joint_ceiling_is_the_measured_one_if_there_is(
+  results: dict[str, Any],
+):
+  assert tables.joint_ceiling(results) == (0.9012, True)
+  del results['metrics']['coherence']['joint_ceiling']
+  ceiling, is_measured = tables.joint_ceiling(results)
+  assert ceiling == pytest.approx(0.96 * 0.965 * 0.97)
+  assert not is_measured
+
+
+def test_every_table_is_rectangular_with_and_without_metrics(
+  results: dict[str, Any],
+):
+  makers = (
+    tables.probe_by_size,
+    tables.probe_subsets,
+    tables.coherence_by_size,
+    tables.coherence_matrix,
+    tables.coherence_pairs,
+    tables.joint_coherence,
+    tables.log_likelihood,
+    tables.log_likelihood_by_size,
+    tables.log_likelihood_subsets,
+    tables.as_released,
+  )
+  for variant in (results, results | {'metrics': {}}):
+    for make in makers:
+      table = make(variant)
+      assert all(len(row) == len(table.columns) for row in table.rows), make
+
+
+def test_fits_that_gave_up_are_told(results: dict[str, Any]):
+  assert 'stopped' not in tables.probe_by_size(results).caption
+  results['metrics']['probe']['500']['num_not_converged'] = 3
+  caption = tables.probe_by_size(results).caption
+  assert '3 of the fits stopped at the limit of iterations.' in caption
