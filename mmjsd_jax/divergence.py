@@ -38,7 +38,8 @@ def prior_last_weights(
 
   Returns:
     Shape [M + 1, B], or [M + 1] if `present` is None. An absent modality has
-    weight zero, and the others keep their proportions.
+    weight zero, and the others keep their proportions; all are zero where pi
+    gives the prior nothing and no modality is present.
   """
   if weights is None:
     weights = jnp.full((num_modalities + 1,), 1 / (num_modalities + 1), dtype)
@@ -51,7 +52,8 @@ def prior_last_weights(
     return weights
   kept = jnp.concatenate([present, jnp.ones_like(present[:1])])
   weights = jnp.where(kept, weights[:, None], 0)
-  return weights / jnp.sum(weights, axis=0, keepdims=True)
+  total = jnp.sum(weights, axis=0, keepdims=True)
+  return weights / jnp.where(total > 0, total, 1)
 
 
 def geometric_js(components: Gaussian, weights: jax.Array) -> jax.Array:
@@ -118,9 +120,7 @@ def _counted(
 ) -> tuple[jax.Array, Gaussian]:
   """Weights as [K, B], and N(0, I) in the slots that have weight zero."""
   if weights.ndim == 1:
-    weights = jnp.broadcast_to(
-      weights[:, None], components.mean.shape[:-1]
-    )
+    weights = jnp.broadcast_to(weights[:, None], components.mean.shape[:-1])
   counts = (weights > 0)[..., None]
   return weights, jax.tree.map(
     lambda leaf: jnp.where(counts, leaf, 0), components

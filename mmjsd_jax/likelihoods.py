@@ -11,9 +11,7 @@ import jax.numpy as jnp
 from mmjsd_jax.gaussian import LOG_2PI
 
 
-def laplace(
-  x: jax.Array, loc: jax.Array, *, scale: float = 0.75
-) -> jax.Array:
+def laplace(x: jax.Array, loc: jax.Array, *, scale: float = 0.75) -> jax.Array:
   """Laplace(loc, scale); 0.75 is the papers' scale for every image."""
   residuals = jnp.abs(_lift(x, loc) - loc) / scale
   return _sum_events(-jnp.log(2 * jnp.asarray(scale, loc.dtype)) - residuals, x)
@@ -75,4 +73,6 @@ def _lift(x: jax.Array, output: jax.Array) -> jax.Array:
 
 
 def _sum_events(values: jax.Array, x: jax.Array) -> jax.Array:
-  return jnp.sum(values, axis=tuple(range(values.ndim - x.ndim + 1, values.ndim)))
+  return jnp.sum(
+    values, axis=tuple(range(values.ndim - x.ndim + 1, values.ndim))
+  )

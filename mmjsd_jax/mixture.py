@@ -35,13 +35,18 @@ def log_density(z: jax.Array, mixture: Mixture) -> jax.Array:
     mixture: Shape [S, B, D].
 
   Returns:
-    Shape [..., B].
+    Shape [..., B]; -inf for an example without components.
   """
   densities = jax.vmap(lambda q: gaussian.log_density(z, _lift(q, z)))(
     mixture.components
   )  # [S, ..., B]
   log_weights = _lift_rows(_safe_log(mixture.weights), densities)
-  return jax.nn.logsumexp(densities + log_weights, axis=0)
+  # The gradient of logsumexp is NaN where an example has no component at all.
+  exists = _lift_rows(
+    jnp.any(mixture.weights > 0, axis=0, keepdims=True), densities
+  )  # [1, ..., B]
+  terms = jnp.where(exists, densities + log_weights, 0)
+  return jnp.where(exists[0], jax.nn.logsumexp(terms, axis=0), -jnp.inf)
 
 
 def choose_components(
@@ -175,15 +180,15 @@ def kl_monte_carlo(
 
 def _safe_log(weights: jax.Array) -> jax.Array:
   """log w, and -inf without a NaN gradient where w is zero."""
-  return jnp.where(weights > 0, jnp.log(jnp.where(weights > 0, weights, 1)), -jnp.inf)
+  return jnp.where(
+    weights > 0, jnp.log(jnp.where(weights > 0, weights, 1)), -jnp.inf
+  )
 
 
 def _lift(q: Gaussian, z: jax.Array | None) -> Gaussian:
   """`q` [B, D] with leading axes of length one up to z's (or one) rank."""
   extra = 1 if z is None else z.ndim - q.mean.ndim
-  return jax.tree.map(
-    lambda leaf: leaf.reshape((1,) * extra + leaf.shape), q
-  )
+  return jax.tree.map(lambda leaf: leaf.reshape((1,) * extra + leaf.shape), q)
 
 
 def _lift_rows(weights: jax.Array, densities: jax.Array) -> jax.Array:

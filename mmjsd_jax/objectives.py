@@ -46,7 +46,10 @@ class Objective(NamedTuple):
       the same without Jensen's bound, by Monte Carlo; 'jsd_geometric' and
       'jsd_arithmetic' the Jensen-Shannon divergence of the experts and N(0, I).
     bound: 'elbo'; 'iwae' with importance weights; 'dreg', the same value with
-      doubly reparameterised gradients.
+      doubly reparameterised gradients. Those are unbiased where the joint
+      posterior is one component ('poe'). For a mixture they are MMVAE's, whose
+      expectation is not the bound's gradient: draws of one component are
+      reparameterised as if the whole mixture had been drawn from.
     prior_expert: into which products N(0, I) goes: subsets.PRIOR_EXPERTS.
     sampling: component of a mixture that an example decodes in the ELBO: one
       of mixture.SAMPLING_METHODS, or 'every_component' to decode them all.
@@ -168,9 +171,7 @@ def joint_posterior(
   components = subsets.posteriors(
     experts, table, present=present, prior_expert=objective.prior_expert
   )
-  return Mixture(
-    components, subsets.uniform_weights(table, mask, dtype=dtype)
-  )
+  return Mixture(components, subsets.uniform_weights(table, mask, dtype=dtype))
 
 
 def subset_posterior(
@@ -270,21 +271,21 @@ def elbo(
         f'{pi.shape}'
       )
   weights = jnp.asarray(likelihood_weights, dtype)
+  beta = jnp.asarray(beta, dtype)
   key_joint, key_unimodal, key_regulariser = jax.random.split(key, 3)
   experts = _where_present(experts, present)
   joint = joint_posterior(experts, objective, present=present, pi=pi)
 
   if objective.bound != 'elbo':
-    log_weights, z_terms = _importance_log_weights(
+    log_weights, fits, regulariser = _importance_log_weights(
       key_joint, joint, log_likelihood_fn, objective, present, beta, weights
     )
     value = importance_bound(
       log_weights, joint.weights, looser=objective.looser
     )
-    nothing = jnp.zeros_like(z_terms[0])
-    return ElboTerms(
-      jnp.where(_any_present(joint), value, 0), *z_terms, nothing, nothing
-    )
+    value = jnp.where(_any_present(joint), value, 0)
+    nothing = jnp.zeros_like(fits)
+    return ElboTerms(value, fits, regulariser, nothing, nothing)
 
   regulariser = _regulariser(
     key_regulariser, experts, joint, objective, present, pi
@@ -369,15 +370,14 @@ def _importance_log_weights(
   log_ratio = mixture.log_density(z, proposal) - log_prior
   # A component that an example lacks has weight zero: keep its draws finite.
   log_ratio = jnp.where(joint.weights[:, None] > 0, log_ratio, 0)
-  log_weights = tag - beta * log_ratio + jnp.sum(
-    weights[:, None, None, None] * log_likelihoods, axis=0
+  log_weights = (
+    tag
+    - beta * log_ratio
+    + jnp.sum(weights[:, None, None, None] * log_likelihoods, axis=0)
   )
   shares = joint.weights[:, None] / num_samples  # [S, 1, B]
-  terms = (
-    jnp.sum(shares[None] * log_likelihoods, axis=(1, 2)),
-    jnp.sum(shares * log_ratio, axis=(0, 1)),
-  )
-  return log_weights, terms
+  fits = jnp.sum(shares[None] * log_likelihoods, axis=(1, 2))
+  return log_weights, fits, jnp.sum(shares * log_ratio, axis=(0, 1))
 
 
 # The identity on (z, tag). `tag` is added to the log-weights, so that its
@@ -409,9 +409,9 @@ def _joint_draws(key, joint, objective):
     z = mixture.sample_components(key, joint, num_samples)
     weights = jnp.repeat(joint.weights / num_samples, num_samples, axis=0)
     return z.reshape((-1, *z.shape[2:])), weights
-  z = jax.vmap(
-    lambda k: mixture.sample(k, joint, method=objective.sampling)
-  )(jax.random.split(key, num_samples))
+  z = jax.vmap(lambda k: mixture.sample(k, joint, method=objective.sampling))(
+    jax.random.split(key, num_samples)
+  )
   weights = jnp.full(z.shape[:2], 1 / num_samples, z.dtype)
   return z, weights
 
@@ -421,9 +421,7 @@ def _regulariser(key, experts, joint, objective, present, pi):
   if objective.regulariser == 'kl':
     return mixture.kl_bound(joint)
   if objective.regulariser == 'kl_mixture':
-    return mixture.kl_monte_carlo(
-      key, joint, num_samples=objective.num_samples
-    )
+    return mixture.kl_monte_carlo(key, joint, num_samples=objective.num_samples)
   pi = divergence.prior_last_weights(
     experts.mean.shape[0], present, pi, experts.mean.dtype
   )
@@ -508,7 +506,9 @@ def _checked(objective: Objective) -> Objective:
     )
   if objective.bound != 'elbo':
     needs = {
-      'regulariser': 'kl', 'joint_likelihood': True, 'unimodal_elbos': False
+      'regulariser': 'kl',
+      'joint_likelihood': True,
+      'unimodal_elbos': False,
     }
     for field, value in needs.items():
       if getattr(objective, field) != value:

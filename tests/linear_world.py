@@ -1,0 +1,99 @@
+"""A multimodal VAE of which everything is known: linear maps, Gaussian noise.
+
+z ~ N(0, I), x_m = W_m z + b_m + scale * noise. The columns of every W_m are
+orthogonal, so that each modality's likelihood is a diagonal Gaussian in z; the
+encoders give just that, and the product with the prior expert is the exact
+posterior.
+"""
+
+import functools
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mmjsd_jax import likelihoods, objectives
+from mmjsd_jax.gaussian import Gaussian
+from mmjsd_jax.model import Modality, Model
+
+SCALE = 0.7
+
+
+class Encoder(nn.Module):
+  """Posterior with a linear mean and a constant variance."""
+
+  latent_dim: int
+
+  @nn.compact
+  def __call__(self, x):
+    mean = nn.Dense(self.latent_dim)(x)
+    log_var = self.param('log_var', nn.initializers.zeros, (self.latent_dim,))
+    return Gaussian(mean, jnp.broadcast_to(log_var, mean.shape))
+
+
+class World(NamedTuple):
+  model: Model
+  params: dict
+  inputs: dict[str, np.ndarray]
+  latents: np.ndarray  # that the inputs were made from, [N, D]
+  exact: np.ndarray  # log p(X), in nats, [N]
+
+  def encode(self) -> Gaussian:
+    return jax.jit(self.model.encode)(self.params, self.inputs)
+
+
+def make_world(
+  preset='mvae', *, num_modalities=3, num_examples=10, latent_dim=2, width=4
+) -> World:
+  """`width` numbers per modality; the objective is the preset's."""
+  rng = np.random.default_rng(0)
+  modalities, params, inputs = [], {}, {}
+  maps, shifts = [], []
+  z = rng.normal(size=(num_examples, latent_dim))
+  for index in range(num_modalities):
+    name = f'm{index}'
+    orthogonal, _ = np.linalg.qr(rng.normal(size=(width, width)))
+    w = orthogonal[:, :latent_dim] * rng.uniform(0.5, 1.5, latent_dim)
+    b = rng.normal(size=width)
+    x = z @ w.T + b + SCALE * rng.normal(size=(num_examples, width))
+    inputs[name] = x.astype(np.float32)
+    squares = np.square(w).sum(0)
+    params[name] = {
+      'encoder': {
+        'Dense_0': {'kernel': w / squares, 'bias': -(b @ w) / squares},
+        'log_var': np.log(SCALE**2 / squares),
+      },
+      'decoder': {'kernel': w.T, 'bias': b},
+    }
+    modalities.append(
+      Modality(
+        name=name,
+        shape=(width,),
+        encoder=Encoder(latent_dim),
+        decoder=nn.Dense(width),
+        to_float=jnp.asarray,
+        log_likelihood=functools.partial(likelihoods.normal, scale=SCALE),
+      )
+    )
+    maps.append(w)
+    shifts.append(b)
+  params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), params)
+  model = Model(
+    tuple(modalities), latent_dim, objectives.make_objective(preset)
+  )
+  w, b = np.concatenate(maps), np.concatenate(shifts)
+  exact = _log_normal(
+    np.concatenate(list(inputs.values()), axis=1),
+    b,
+    w @ w.T + SCALE**2 * np.eye(len(w)),
+  )
+  return World(model, params, inputs, z, exact)
+
+
+def _log_normal(x, mean, covariance):
+  """log N(x; mean, covariance) of every row of x."""
+  whitened = np.linalg.solve(np.linalg.cholesky(covariance), (x - mean).T)
+  _, log_determinant = np.linalg.slogdet(2 * np.pi * covariance)
+  return -0.5 * (log_determinant + np.square(whitened).sum(0))
