@@ -1,0 +1,418 @@
+"""All metrics of a trained model: the block 'metrics' of results.json.
+
+Every split is encoded once; its experts serve all subsets. Data are put into a
+random order first, since they come sorted by class.
+
+Legend: B batch, M modalities, S subsets, D shared latent, N examples.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from mmjsd_jax import subsets as subset_lib
+from mmjsd_jax.data.dataset import Dataset, Split
+from mmjsd_jax.evaluation import as_released as released
+from mmjsd_jax.evaluation import (
+  chunks,
+  coherence,
+  log_likelihood,
+  probe,
+  summary,
+)
+from mmjsd_jax.evaluation.coherence import ClassifyFn, Judges
+from mmjsd_jax.gaussian import Gaussian
+from mmjsd_jax.model import Model, Params
+
+# (what is being measured, units of work done, units in all).
+ProgressFn = Callable[[str, int, int], None]
+
+
+def evaluate(
+  model: Model,
+  params: Params,
+  dataset: Dataset,
+  judges: Judges,
+  *,
+  key: jax.Array,
+  subsets: Sequence[str] = (),
+  sampling: str = 'stratified',
+  num_probe_samples: Sequence[int] = (500, 3000),
+  num_joint_samples: int = 10_000,
+  num_importance_samples: int = 32,
+  num_joint_importance_samples: int = 512,
+  num_log_likelihood_examples: int = 256,
+  untrained_params: Params | None = None,
+  as_released: bool = False,
+  chunk_size: int = 256,
+  decodes_per_call: int | None = None,
+  progress: ProgressFn | None = None,
+) -> dict[str, Any]:
+  """Linear probe, coherence and log-likelihood, as plain JSON types.
+
+  Args:
+    model: what `params` belong to.
+    params: the trained networks' weights.
+    dataset: probes learn from its training split; all else is its test split.
+    judges: classifiers that say what class generated data show.
+    key: PRNG key, consumed. The same key gives the same numbers.
+    subsets: names such as 'm0+m2'; () is all 2^M - 1.
+    sampling: how mixture components are drawn: `mixture.SAMPLING_METHODS`.
+    num_probe_samples: sizes of the probe's training set, drawn without
+      replacement and nested; at most the training split.
+    num_joint_samples: draws from the prior for joint coherence.
+    num_importance_samples: K, per example and subset.
+    num_joint_importance_samples: K, per example, given all modalities.
+    num_log_likelihood_examples: test examples, drawn at random, whose
+      log-likelihood is estimated; at most the test split.
+    untrained_params: fresh weights; probed and measured for comparison.
+    as_released: add the block 'as_released', of the authors' estimators.
+    chunk_size: examples per call to the device.
+    decodes_per_call: latents decoded per call in the log-likelihood; None is
+      1,024 on CPU and 16,384 elsewhere.
+    progress: called as work is done.
+
+  Returns:
+    'probe', 'coherence', 'log_likelihood' and perhaps 'as_released'.
+
+  Raises:
+    ValueError: a subset that is none of the model's.
+  """
+  names = model.modalities
+  rows = _rows(subsets, names)
+  if decodes_per_call is None:
+    decodes_per_call = 1024 if jax.default_backend() == 'cpu' else 16_384
+  (
+    key_train,
+    key_test,
+    key_probe,
+    key_coherence,
+    key_subsets,
+    key_joint,
+    key_untrained,
+    key_released,
+  ) = jax.random.split(key, 8)
+  num_train = len(dataset.train.labels)
+  sizes = sorted({min(size, num_train) for size in num_probe_samples})
+  train = _shuffled(key_train, dataset.train, max(sizes))
+  test = _shuffled(key_test, dataset.test)
+  few = _take(
+    test, np.arange(min(num_log_likelihood_examples, len(test.labels)))
+  )
+
+  def report(stage: str) -> Callable[[int, int], None] | None:
+    return None if progress is None else functools.partial(progress, stage)
+
+  encode_fn = functools.partial(encode, model, chunk_size=chunk_size)
+  experts = encode_fn(params, test.inputs)
+
+  # Linear probes.
+  probe_fn = functools.partial(
+    _probes, key_probe, model, train, test, rows, sizes, sampling
+  )
+  probes = probe_fn(
+    encode_fn(params, train.inputs), experts, report('linear probe')
+  )
+  probes |= {
+    'chance': 1 / dataset.num_classes,
+    'penalty': 'l2, C=1',
+    'standardised': True,
+  }
+  if untrained_params is not None:
+    untrained_experts = encode_fn(untrained_params, test.inputs)
+    probes['untrained'] = probe_fn(
+      encode_fn(untrained_params, train.inputs),
+      untrained_experts,
+      report('linear probe, untrained'),
+    )
+
+  # Coherence.
+  coherence_fn = functools.partial(
+    _coherence,
+    model=model,
+    params=params,
+    test=test,
+    experts=experts,
+    rows=rows,
+    judge_params=judges.params,
+    num_classes=dataset.num_classes,
+    num_joint_samples=num_joint_samples,
+    chunk_size=chunk_size,
+  )
+  coherences = coherence_fn(
+    key_coherence,
+    classify_fn=judges.classify_fn,
+    sampling=sampling,
+    progress=report('coherence'),
+  )
+
+  # Log-likelihood.
+  estimate_fn = functools.partial(
+    _log_likelihoods,
+    model=model,
+    split=few,
+    chunk_size=chunk_size,
+    decodes_per_call=decodes_per_call,
+  )
+  everything = np.ones((1, len(names)), bool)
+  likelihoods = summary.log_likelihood_block(
+    names,
+    rows,
+    estimate_fn(
+      key_subsets,
+      params,
+      experts,
+      rows,
+      num_samples=num_importance_samples,
+      progress=report('log-likelihood'),
+    ),
+    num_importance_samples,
+  )
+  joint = estimate_fn(
+    key_joint,
+    params,
+    experts,
+    everything,
+    num_samples=num_joint_importance_samples,
+    progress=report('log-likelihood, joint'),
+  )
+  for name, values in (
+    ('joint', joint.log_likelihood),
+    ('joint_bound', joint.elbo),
+  ):
+    likelihoods[name] = summary.mean_block(
+      values[0], num_joint_importance_samples
+    )
+  if untrained_params is not None:
+    untrained = estimate_fn(
+      key_untrained,
+      untrained_params,
+      untrained_experts,
+      everything,
+      num_samples=num_importance_samples,
+      progress=report('log-likelihood, untrained'),
+    )
+    likelihoods['untrained_joint'] = summary.mean_block(
+      untrained.log_likelihood[0], num_importance_samples
+    )
+  metrics = {
+    'probe': probes,
+    'coherence': coherences,
+    'log_likelihood': likelihoods,
+  }
+
+  if as_released:
+    key_rows, key_probe, key_coherence, key_likelihood = jax.random.split(
+      key_released, 4
+    )
+    sampling = 'stratified_as_released'
+    train = _take(dataset.train, released.draw_probe_rows(key_rows, num_train))
+    metrics['as_released'] = {
+      'probe': _probes(
+        key_probe,
+        model,
+        train,
+        test,
+        rows,
+        [len(train.labels)],
+        sampling,
+        encode_fn(params, train.inputs),
+        experts,
+        report('linear probe, as released'),
+        as_released=True,
+      ),
+      'coherence': coherence_fn(
+        key_coherence,
+        classify_fn=judges.classify_as_released_fn,
+        sampling=sampling,
+        progress=report('coherence, as released'),
+      ),
+      'log_likelihood': _released_log_likelihoods(
+        key_likelihood, model, params, few, experts, rows
+      ),
+    }
+  return metrics
+
+
+def encode(
+  model: Model,
+  params: Params,
+  inputs: dict[str, np.ndarray],
+  *,
+  chunk_size: int = 256,
+) -> Gaussian:
+  """Unimodal posteriors of a split, on the host. numpy, shape [M, N, D].
+
+  Args:
+    model: what `params` belong to.
+    params: the networks' weights.
+    inputs: modality name -> data as stored. Shape [N, ...].
+    chunk_size: examples per call.
+  """
+  num_examples = len(inputs[model.modalities[0]])
+  chunk_size = min(chunk_size, num_examples)
+  parts = []
+  for chunk in chunks.padded_chunks(num_examples, chunk_size):
+    batch = {name: inputs[name][chunk.rows] for name in model.modalities}
+    experts = jax.device_get(_encode(model, params, batch))
+    parts.append(jax.tree.map(lambda x, n=chunk.num_valid: x[:, :n], experts))
+  return jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1), *parts)
+
+
+@functools.partial(jax.jit, static_argnames='model')
+def _encode(
+  model: Model, params: Params, inputs: dict[str, jax.Array]
+) -> Gaussian:
+  return model.encode(params, inputs)
+
+
+def _probes(
+  key: jax.Array,
+  model: Model,
+  train: Split,
+  test: Split,
+  rows: np.ndarray,
+  sizes: Sequence[int],
+  sampling: str,
+  train_experts: Gaussian,
+  test_experts: Gaussian,
+  progress: Callable[[int, int], None] | None,
+  *,
+  as_released: bool = False,
+) -> dict[str, Any]:
+  probes = probe.probe_subsets(
+    key,
+    model,
+    train_experts,
+    train.labels,
+    test_experts,
+    test.labels,
+    rows,
+    sizes=sizes,
+    sampling=sampling,
+    as_released=as_released,
+    progress=progress,
+  )
+  return summary.probe_block(model.modalities, rows, probes)
+
+
+def _coherence(
+  key: jax.Array,
+  *,
+  model: Model,
+  params: Params,
+  test: Split,
+  experts: Gaussian,
+  rows: np.ndarray,
+  classify_fn: ClassifyFn,
+  judge_params: Any,
+  num_classes: int,
+  num_joint_samples: int,
+  sampling: str,
+  chunk_size: int,
+  progress: Callable[[int, int], None] | None,
+) -> dict[str, Any]:
+  key_conditional, key_joint, key_data = jax.random.split(key, 3)
+  judge = (classify_fn, judge_params)
+  return summary.coherence_block(
+    model.modalities,
+    rows,
+    test.labels,
+    conditional=coherence.predict_conditional(
+      key_conditional,
+      model,
+      params,
+      experts,
+      rows,
+      *judge,
+      sampling=sampling,
+      chunk_size=chunk_size,
+      progress=progress,
+    ),
+    joint=coherence.predict_joint(
+      key_joint,
+      model,
+      params,
+      *judge,
+      num_samples=num_joint_samples,
+      chunk_size=chunk_size,
+    ),
+    data=coherence.predict_data(
+      key_data, model, test.inputs, *judge, chunk_size=chunk_size
+    ),
+    num_classes=num_classes,
+  )
+
+
+def _log_likelihoods(
+  key: jax.Array,
+  params: Params,
+  experts: Gaussian,
+  rows: np.ndarray,
+  *,
+  model: Model,
+  split: Split,
+  **settings,
+) -> log_likelihood.Estimates:
+  """Of the split, which holds the first of the examples that have experts."""
+  return log_likelihood.estimate(
+    key,
+    model,
+    params,
+    split.inputs,
+    _first(experts, len(split.labels)),
+    rows,
+    **settings,
+  )
+
+
+def _released_log_likelihoods(
+  key: jax.Array,
+  model: Model,
+  params: Params,
+  split: Split,
+  experts: Gaussian,
+  rows: np.ndarray,
+) -> dict[str, Any]:
+  found = released.estimate_log_likelihood(
+    key,
+    model,
+    params,
+    split.inputs,
+    _first(experts, len(split.labels)),
+    rows,
+  )
+  return {
+    **summary.by_subset(model.modalities, rows, found.mean(axis=1).tolist()),
+    'num_importance_samples': released.NUM_IMPORTANCE_SAMPLES,
+    'num_examples': found.shape[1],
+  }
+
+
+def _first(experts: Gaussian, num_examples: int) -> Gaussian:
+  return jax.tree.map(lambda leaf: leaf[:, :num_examples], experts)
+
+
+def _rows(subsets: Sequence[str], modalities: tuple[str, ...]) -> np.ndarray:
+  """Membership rows of the named subsets; of all, if none is named."""
+  if not subsets:
+    return subset_lib.membership(len(modalities))
+  return np.stack(
+    [subset_lib.parse_subset(name, modalities) for name in subsets]
+  )
+
+
+def _shuffled(
+  key: jax.Array, split: Split, num_rows: int | None = None
+) -> Split:
+  """The first rows of the split in a random order; all, if not told."""
+  order = np.asarray(jax.random.permutation(key, len(split.labels)))
+  return _take(split, order[:num_rows])
+
+
+def _take(split: Split, rows: np.ndarray) -> Split:
+  inputs = {name: images[rows] for name, images in split.inputs.items()}
+  return Split(inputs, split.labels[rows])

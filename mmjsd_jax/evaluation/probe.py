@@ -1,0 +1,212 @@
+"""Linear probe: how well a linear classifier reads the class off the latent.
+
+The protocol of MoPoE (ICLR 2021), Sec. 4: scikit-learn's logistic regression
+(L2 penalty with C = 1, lbfgs, at most 1,000 iterations) on the posterior means
+of 500 training examples, for every subset of the modalities. mmJSD, supplement
+C.2.1, speaks of "no regularization"; the released code has the same C = 1.
+
+Legend: N examples, S subsets, M modalities, D shared latent.
+"""
+
+import functools
+import warnings
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import threadpoolctl
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from mmjsd_jax import mixture
+from mmjsd_jax.evaluation import chunks
+from mmjsd_jax.gaussian import Gaussian
+from mmjsd_jax.model import Model
+
+# Test accuracies are averaged over batches of this size in the released code.
+RELEASED_BATCH_SIZE = 256
+
+
+class Probe(NamedTuple):
+  """A fitted probe's result.
+
+  Attributes:
+    accuracy: on the test examples, in [0, 1].
+    converged: False where lbfgs stopped at the limit of iterations.
+  """
+
+  accuracy: float
+  converged: bool
+
+
+def probe_accuracy(
+  train_features: np.ndarray,
+  train_labels: np.ndarray,
+  test_features: np.ndarray,
+  test_labels: np.ndarray,
+  *,
+  inverse_penalty: float = 1.0,
+  max_iterations: int = 1000,
+  as_released: bool = False,
+) -> Probe:
+  """Test accuracy of a logistic regression on the training features.
+
+  Differs from the released code in that features are standardised (with the
+  training rows' mean and standard deviation), so that the penalty means the
+  same for every model whatever the scale of its latents.
+
+  Args:
+    train_features: Shape [N, D].
+    train_labels: at least two classes. Shape [N].
+    test_features: Shape [N', D].
+    test_labels: Shape [N'].
+    inverse_penalty: scikit-learn's C.
+    max_iterations: limit of lbfgs.
+    as_released: features as they are, and the accuracy averaged over full
+      test batches of 256 (or of N', where that is less); the rest is unused.
+
+  Raises:
+    ValueError: features and labels that do not fit together.
+  """
+  for name, features, labels in (
+    ('train', train_features, train_labels),
+    ('test', test_features, test_labels),
+  ):
+    if features.ndim != 2 or labels.shape != features.shape[:1]:
+      raise ValueError(
+        f'{name} features must have shape [N, D] and labels [N]; got '
+        f'{features.shape} and {labels.shape}'
+      )
+  if not as_released:
+    scaler = StandardScaler().fit(train_features)
+    train_features = scaler.transform(train_features)
+    test_features = scaler.transform(test_features)
+  classifier = LogisticRegression(C=inverse_penalty, max_iter=max_iterations)
+  converged = True
+  # One BLAS thread: on these small matrices more only wait for one another
+  # (100 times slower where other work shares the cores).
+  with (
+    threadpoolctl.threadpool_limits(1),
+    warnings.catch_warnings(record=True) as caught,
+  ):
+    warnings.simplefilter('always')
+    classifier.fit(train_features, train_labels)
+    correct = classifier.predict(test_features) == test_labels
+  for warning in caught:
+    if issubclass(warning.category, ConvergenceWarning):
+      converged = False
+    else:
+      warnings.warn_explicit(
+        warning.message, warning.category, warning.filename, warning.lineno
+      )
+  if as_released:
+    batch_size = min(RELEASED_BATCH_SIZE, len(correct))
+    correct = correct[: len(correct) // batch_size * batch_size]
+  return Probe(float(np.mean(correct)), converged)
+
+
+def probe_subsets(
+  key: jax.Array,
+  model: Model,
+  experts: Gaussian,
+  labels: np.ndarray,
+  test_experts: Gaussian,
+  test_labels: np.ndarray,
+  subsets: np.ndarray,
+  *,
+  sizes: Sequence[int],
+  sampling: str = 'stratified',
+  as_released: bool = False,
+  progress: Callable[[int, int], None] | None = None,
+) -> dict[int, list[Probe]]:
+  """A probe for every subset and size of training set.
+
+  Args:
+    key: PRNG key, consumed.
+    model: whose rule makes the subsets' posteriors.
+    experts: unimodal posteriors of training examples. Shape [M, N, D].
+    labels: Shape [N].
+    test_experts: Shape [M, N', D].
+    test_labels: Shape [N'].
+    subsets: membership rows. Bool, shape [S, M].
+    sizes: how many of the first training examples a probe learns from.
+    sampling: how mixture components are drawn: `mixture.SAMPLING_METHODS`.
+    as_released: as in `probe_accuracy`.
+    progress: called with (subsets done, subsets in all).
+
+  Returns:
+    Size -> one result per subset.
+  """
+  found: dict[int, list[Probe]] = {size: [] for size in sizes}
+  for number, row in enumerate(subsets):
+    key_train, key_test = jax.random.split(jax.random.fold_in(key, number))
+    features = subset_means(key_train, model, experts, row, method=sampling)
+    test_features = subset_means(
+      key_test, model, test_experts, row, method=sampling
+    )
+    for size in sizes:
+      found[size].append(
+        probe_accuracy(
+          features[:size],
+          labels[:size],
+          test_features,
+          test_labels,
+          as_released=as_released,
+        )
+      )
+    if progress is not None:
+      progress(number + 1, len(subsets))
+  return found
+
+
+def subset_means(
+  key: jax.Array,
+  model: Model,
+  experts: Gaussian,
+  row: np.ndarray,
+  *,
+  method: str = 'stratified',
+  chunk_size: int = 256,
+) -> np.ndarray:
+  """Means of q(z | x_subset), the probe's features. Shape [N, D].
+
+  Where the posterior is a mixture, every example has the mean of one component
+  drawn for it, stratified over a chunk, as the authors' code does; not the
+  mean of the mixture.
+
+  Args:
+    key: PRNG key, consumed.
+    model: whose rule makes the subset's posterior.
+    experts: unimodal posteriors. Shape [M, N, D].
+    row: which modalities are in the subset. Bool, shape [M].
+    method: how components are drawn, one of `mixture.SAMPLING_METHODS`.
+    chunk_size: examples per call.
+  """
+  num_examples = experts.mean.shape[1]
+  parts = []
+  for number, chunk in enumerate(
+    chunks.padded_chunks(num_examples, min(chunk_size, num_examples))
+  ):
+    batch = jax.device_put(
+      Gaussian(experts.mean[:, chunk.rows], experts.log_var[:, chunk.rows])
+    )
+    key_chunk = jax.random.fold_in(key, number)
+    means = _selected_mean(key_chunk, model, batch, row, method=method)
+    parts.append(np.asarray(means)[: chunk.num_valid])
+  return np.concatenate(parts)
+
+
+@functools.partial(jax.jit, static_argnames=('model', 'method'))
+def _selected_mean(
+  key: jax.Array,
+  model: Model,
+  experts: Gaussian,
+  row: jax.Array,
+  *,
+  method: str,
+) -> jax.Array:
+  """Mean [B, D] of the component drawn for each example."""
+  posterior = model.subset_posterior(experts, row)
+  return mixture.select(key, posterior, method=method).mean

@@ -1,0 +1,265 @@
+"""Tests of the digit classifiers and their cache."""
+
+import logging
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmjsd_jax.data.dataset import Dataset, Split, fingerprint
+from mmjsd_jax.evaluation import classifiers
+from mmjsd_jax.evaluation.classifiers import (
+  DigitClassifier,
+  make_judges,
+  predict,
+  predict_as_released,
+  train_classifiers,
+)
+
+SETTINGS = {'num_steps': 30, 'batch_size': 16}
+
+
+def split(rng, num_rows):
+  """Images whose class, of two, is which half of them is bright."""
+  labels = rng.integers(2, size=num_rows).astype(np.int32)
+  inputs = {}
+  for name in ('a', 'b'):
+    images = rng.integers(0, 100, (num_rows, 28, 28, 3), dtype=np.uint8)
+    for image, label in zip(images, labels, strict=True):
+      image[14 * label : 14 * label + 14] += 100
+    inputs[name] = images
+  return Split(inputs, labels)
+
+
+@pytest.fixture(scope='module')
+def dataset():
+  rng = np.random.default_rng(0)
+  # More test rows than `_TEST_CHUNK` holds, and not a multiple of it.
+  train, test = split(rng, 64), split(rng, 510)
+  digest = fingerprint(train, test)
+  return Dataset('halves', ('a', 'b'), 2, train, test, '', None, digest)
+
+
+@pytest.fixture(scope='module')
+def cache(tmp_path_factory):
+  return tmp_path_factory.mktemp('classifiers')
+
+
+@pytest.fixture(scope='module')
+def trained(dataset, cache):
+  return train_classifiers(
+    jax.random.key(0), dataset, cache_dir=cache, **SETTINGS
+  )
+
+
+def images_of(dataset, name='a', num_rows=8):
+  return jnp.asarray(dataset.test.inputs[name][:num_rows] / 255, jnp.float32)
+
+
+def assert_equal(a, b):
+  jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_parameters_are_as_many_as_in_the_original_network():
+  """Count of the authors' PyTorch code."""
+  variables = jax.eval_shape(
+    lambda key, x: DigitClassifier().init(key, x, train=False),
+    jax.random.key(0),
+    jnp.zeros((1, 28, 28, 3)),
+  )
+  shapes = [leaf.shape for leaf in jax.tree.leaves(variables)]
+  assert sum(map(math.prod, shapes)) == 130_568
+
+
+def test_separable_classes_are_learned(trained):
+  assert trained.test_accuracy.keys() == {'a', 'b'}
+  assert min(trained.test_accuracy.values()) > 0.98
+
+
+def test_accuracy_counts_every_row_once(dataset, trained):
+  """The last chunk is filled up with the last row, which is wrong here."""
+  labels = dataset.test.labels.copy()
+  labels[-5:] = 1 - labels[-5:]
+  images = images_of(dataset, num_rows=None)
+  seen = jax.jit(predict)(trained.params['a'], images).argmax(axis=-1)
+  accuracy = jax.jit(classifiers._accuracy)(
+    trained.params['a'], dataset.test.inputs['a'], labels
+  )
+  expected = float(np.mean(np.asarray(seen) == labels))
+  assert 0.9 < expected < 1
+  assert float(accuracy) == pytest.approx(expected, abs=1e-6)
+
+
+def test_dropout_is_on_in_training_mode_only(key, dataset, trained):
+  params, images = trained.params['a'], images_of(dataset)
+  once, again = (jax.jit(predict)(params, images) for _ in range(2))
+  np.testing.assert_array_equal(once, again)
+  released = jax.jit(predict_as_released)
+  keys = jax.random.split(key)
+  first, second = (released(params, k, images) for k in keys)
+  assert jnp.abs(first - second).max() > 1e-3
+  np.testing.assert_array_equal(first, released(params, keys[0], images))
+
+
+def test_dropout_drops_whole_channels(key, trained):
+  classifier = DigitClassifier(2, channel_dropout=0.5, dropout=0.0)
+
+  @jax.jit
+  def first_dropout(params, images):
+    _, state = classifier.apply(
+      {'params': params},
+      images,
+      train=True,
+      rngs={'dropout': key},
+      capture_intermediates=lambda module, _: module.name == 'Dropout_0',
+      mutable=['intermediates'],
+    )
+    return state['intermediates']['Dropout_0']['__call__'][0]
+
+  maps = first_dropout(trained.params['a'], jnp.ones((4, 28, 28, 3)))
+  assert maps.shape == (4, 14, 14, 10)
+  dropped = (maps == 0).all(axis=(1, 2))
+  np.testing.assert_array_equal(dropped, (maps == 0).any(axis=(1, 2)))
+  assert 0 < dropped.sum() < dropped.size
+
+
+def test_judges_give_a_class_per_modality_and_example(key, dataset, trained):
+  judges = make_judges(trained, trained)
+  data = {name: images_of(dataset, name) for name in ('a', 'b')}
+  seen = jax.jit(judges.classify_fn)(key, judges.params, data)
+  predict_fn = jax.jit(predict)
+  for row, (name, images) in zip(seen, data.items(), strict=True):
+    expected = predict_fn(trained.params[name], images).argmax(axis=-1)
+    np.testing.assert_array_equal(row, expected)
+  released = jax.jit(judges.classify_as_released_fn)
+  assert released(key, judges.params, data).shape == (2, 8)
+  # Programs are compiled for these functions, so they may not change.
+  assert make_judges(trained).classify_fn is judges.classify_fn
+
+
+def test_judging_as_released_needs_classifiers_trained_for_it(
+  key, dataset, trained
+):
+  judges = make_judges(trained)
+  with pytest.raises(ValueError, match='as released'):
+    judges.classify_as_released_fn(
+      key, judges.params, {'a': images_of(dataset)}
+    )
+
+
+def test_a_second_call_reads_the_cache(dataset, cache, trained, monkeypatch):
+  monkeypatch.delattr(classifiers, '_train')
+  again = train_classifiers(
+    jax.random.key(0), dataset, cache_dir=cache, **SETTINGS
+  )
+  assert_equal(again, trained)
+
+
+@pytest.mark.parametrize(
+  'change',
+  [
+    {'key': jax.random.key(1)},
+    {'fingerprint': 'other'},
+    {'channel_dropout': 0.5},
+    {'dropout': 0.1},
+    {'num_steps': 31},
+    {'peak_learning_rate': 1e-3},
+  ],
+  ids=lambda change: next(iter(change)),
+)
+def test_any_change_is_trained_anew(
+  change, dataset, cache, trained, monkeypatch
+):
+  class Trained(Exception):
+    pass
+
+  def train(*args, **settings):
+    raise Trained
+
+  monkeypatch.setattr(classifiers, '_train', train)
+  settings = SETTINGS | change
+  key = settings.pop('key', jax.random.key(0))
+  digest = settings.pop('fingerprint', dataset.fingerprint)
+  with pytest.raises(Trained):
+    train_classifiers(
+      key, dataset._replace(fingerprint=digest), cache_dir=cache, **settings
+    )
+
+
+def damaged_copies(content):
+  """Names a damage and what the file then holds."""
+  yield 'empty', b''
+  yield 'cut short', content[: len(content) // 2]
+  yield 'not an archive', b'classifiers' * 100
+  rng = np.random.default_rng(0)
+  for place in [5, 30, 100, *rng.integers(len(content), size=6)]:
+    turned = bytearray(content)
+    turned[place] ^= 0xFF
+    yield f'byte {place} of {len(content)}', bytes(turned)
+
+
+def test_a_damaged_cache_is_reported_and_trained_anew(
+  dataset, cache, trained, tmp_path, monkeypatch, caplog
+):
+  (path,) = cache.glob('*.npz')
+  parts = [trained.params['a'], trained.params['b']] * 50
+  monkeypatch.setattr(classifiers, '_train', lambda *a, **k: parts.pop(0))
+  num_reported = 0
+  for damage, content in damaged_copies(path.read_bytes()):
+    (tmp_path / path.name).write_bytes(content)
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+      found = train_classifiers(
+        jax.random.key(0), dataset, cache_dir=tmp_path, **SETTINGS
+      )
+    # Some bytes of an archive mean nothing; the weights are right always.
+    assert_equal(found.params, trained.params)
+    num_reported += 'is damaged' in caplog.text
+    if damage in ('empty', 'cut short', 'not an archive'):
+      assert 'is damaged' in caplog.text, damage
+      assert path.name in caplog.text
+  assert num_reported >= 8
+
+
+def test_a_cache_of_another_shape_is_trained_anew(
+  dataset, cache, trained, tmp_path, monkeypatch, caplog
+):
+  (path,) = cache.glob('*.npz')
+  with np.load(path, allow_pickle=False) as arrays:
+    changed = dict(arrays)
+  changed['a/logits/bias'] = np.zeros(3, np.float32)
+  np.savez(tmp_path / path.name, **changed)
+  parts = [trained.params['a'], trained.params['b']]
+  monkeypatch.setattr(classifiers, '_train', lambda *a, **k: parts.pop(0))
+  with caplog.at_level(logging.WARNING):
+    train_classifiers(
+      jax.random.key(0), dataset, cache_dir=tmp_path, **SETTINGS
+    )
+  assert 'float32 (2,)' in caplog.text
+  assert not parts
+
+
+def test_nothing_but_the_cache_file_is_left(cache, trained):
+  (path,) = cache.iterdir()
+  assert path.suffix == '.npz'
+
+
+def test_classifiers_are_returned_where_the_cache_cannot_be_written(
+  dataset, trained, tmp_path, monkeypatch, caplog
+):
+  (tmp_path / 'file').write_text('no folder')
+  parts = [trained.params['a'], trained.params['b']]
+  monkeypatch.setattr(classifiers, '_train', lambda *a, **k: parts.pop(0))
+  with caplog.at_level(logging.WARNING):
+    found = train_classifiers(
+      jax.random.key(0), dataset, cache_dir=tmp_path / 'file' / 'x', **SETTINGS
+    )
+  assert_equal(found.params, trained.params)
+  assert 'not kept' in caplog.text
+
+
+def test_settings_out_of_range_are_named(key, dataset, tmp_path):
+  with pytest.raises(ValueError, match='0 steps'):
+    train_classifiers(key, dataset, num_steps=0, cache_dir=tmp_path)

@@ -1,0 +1,206 @@
+"""The block 'metrics' of results.json, from a model that is known exactly."""
+
+import json
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import linear_world
+import numpy as np
+import pytest
+
+from mmjsd_jax.data.dataset import Dataset, Split
+from mmjsd_jax.evaluation import evaluate, summary
+from mmjsd_jax.evaluation.coherence import Judges
+
+SETTINGS: dict[str, Any] = {
+  'num_probe_samples': (30, 1000),
+  'num_joint_samples': 100,
+  'num_importance_samples': 4,
+  'num_joint_importance_samples': 8,
+  'num_log_likelihood_examples': 20,
+  'chunk_size': 32,
+}
+
+
+@pytest.fixture(scope='module')
+def world():
+  return linear_world.make_world('mvae', num_examples=170)
+
+
+@pytest.fixture(scope='module')
+def dataset(world):
+  """Two classes, the sign of z's first coordinate; sorted, as PolyMNIST is."""
+  labels = (world.latents[:, 0] > 0).astype(np.int32)
+
+  def split(rows):
+    rows = rows[np.argsort(labels[rows], kind='stable')]
+    return Split({n: x[rows] for n, x in world.inputs.items()}, labels[rows])
+
+  names = world.model.modalities
+  train, test = split(np.arange(100)), split(np.arange(100, 170))
+  return Dataset('linear', names, 2, train, test, '', None, '')
+
+
+@pytest.fixture(scope='module')
+def untrained(world):
+  return world.model.init(jax.random.key(5))
+
+
+@pytest.fixture(scope='module')
+def metrics(world, dataset, untrained):
+  return _evaluate(world, dataset, untrained_params=untrained, as_released=True)
+
+
+def _classify(key, weights, data):
+  """Sign of z's first coordinate, recovered from every modality's mean."""
+  del key
+  return jnp.stack(
+    [
+      (x @ w > threshold).astype(jnp.int32)
+      for x, (w, threshold) in zip(data.values(), weights, strict=True)
+    ]
+  )
+
+
+def _classify_as_released(key, weights, data):
+  return 1 - _classify(key, weights, data)
+
+
+def _evaluate(world, dataset, **changes):
+  dense = [part['encoder']['Dense_0'] for part in world.params.values()]
+  weights = [(layer['kernel'][:, 0], -layer['bias'][0]) for layer in dense]
+  judges = Judges(weights, _classify, _classify_as_released)
+  settings = SETTINGS | {'key': jax.random.key(0)} | changes
+  return evaluate.evaluate(
+    world.model, world.params, dataset, judges, **settings
+  )
+
+
+def test_metrics_are_plain_json(metrics):
+  assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
+
+
+def test_every_subset_pair_and_size_is_there(metrics):
+  names = ['m0', 'm1', 'm2', 'm0+m1', 'm0+m2', 'm1+m2', 'm0+m1+m2']
+  for block in (
+    metrics['probe']['30'],
+    metrics['probe']['untrained']['30'],
+    metrics['log_likelihood'],
+    metrics['as_released']['probe']['500'],
+    metrics['as_released']['log_likelihood'],
+  ):
+    assert list(block['subsets']) == names
+    assert list(block['by_size']) == ['1', '2', '3']
+  for block in (metrics['coherence'], metrics['as_released']['coherence']):
+    pairs = block['conditional']['pairs']
+    assert len(pairs) == 3 * 2 + 3 * 1
+    assert list(block['conditional']['by_size']) == ['1', '2']
+    np.testing.assert_allclose(
+      block['conditional']['by_size']['2'],
+      np.mean([pairs['m0+m1->m2'], pairs['m0+m2->m1'], pairs['m1+m2->m0']]),
+    )
+    assert list(block['ceiling']) == ['m0', 'm1', 'm2']
+
+
+def test_probe_sizes_end_at_the_training_split(metrics):
+  assert set(metrics['probe']) == {
+    '30',
+    '100',
+    'untrained',
+    'chance',
+    'penalty',
+    'standardised',
+  }
+  assert metrics['probe']['chance'] == 0.5
+  for size in ('30', '100'):
+    assert metrics['probe'][size]['by_size']['3'] > 0.8
+    assert metrics['probe'][size]['num_not_converged'] == 0
+
+
+def test_joint_log_likelihood_and_its_bound_are_exact(world, dataset, metrics):
+  # With the exact posterior every draw gives log p(X).
+  block = metrics['log_likelihood']
+  full = block['subsets']['m0+m1+m2']
+  np.testing.assert_allclose(block['joint']['value'], full, atol=1e-4)
+  np.testing.assert_allclose(block['joint_bound']['value'], full, atol=1e-4)
+  assert block['joint']['num_importance_samples'] == 8
+  assert block['num_examples'] == 20
+  # 20 of 70 at random.
+  error = block['joint']['standard_error']
+  assert abs(full - world.exact[100:].mean()) < 5 * error
+  assert block['untrained_joint']['value'] < full
+  assert block['subsets']['m0'] < full
+
+
+def test_coherence_comes_with_its_ceilings(metrics):
+  block = metrics['coherence']
+  assert block['joint'] == 1  # all decoders show the same coordinate
+  assert block['joint_standard_error'] == 0
+  assert block['joint_chance'] == 0.25
+  assert block['num_joint_samples'] == 100
+  assert block['chance'] == 0.5
+  assert block['cogeneration']['by_size'] == {'1': 1}
+  assert all(value > 0.7 for value in block['ceiling'].values())
+  assert block['joint_ceiling'] < 1
+
+
+def test_released_coherence_asks_the_released_judges(metrics):
+  # Which say the opposite in this test.
+  released = metrics['as_released']['coherence']
+  for name, value in metrics['coherence']['ceiling'].items():
+    np.testing.assert_allclose(released['ceiling'][name], 1 - value)
+
+
+def test_same_key_gives_the_same_numbers(world, dataset, untrained, metrics):
+  again = _evaluate(
+    world, dataset, untrained_params=untrained, as_released=True
+  )
+  assert again == metrics
+
+
+def test_named_subsets_alone_are_measured(world, dataset):
+  stages = []
+  found = _evaluate(
+    world,
+    dataset,
+    subsets=('m2', 'm1+m0'),
+    progress=lambda stage, done, total: stages.append((stage, done, total)),
+  )
+  assert list(found['log_likelihood']['subsets']) == ['m2', 'm0+m1']
+  assert list(found['coherence']['conditional']['pairs']) == [
+    'm2->m0',
+    'm2->m1',
+    'm0+m1->m2',
+  ]
+  assert found['coherence']['reconstruction'] is None
+  assert found['log_likelihood']['joint']['value'] is not None
+  assert set(found) == {'probe', 'coherence', 'log_likelihood'}
+  assert ('linear probe', 2, 2) in stages
+  assert ('log-likelihood', 2, 2) in stages
+
+
+def test_unknown_subset_is_refused(world, dataset):
+  with pytest.raises(ValueError, match='a subset is distinct modalities'):
+    _evaluate(world, dataset, subsets=('m7',))
+
+
+def test_experts_do_not_depend_on_the_chunks(world):
+  whole = world.encode()
+  found = evaluate.encode(
+    world.model, world.params, world.inputs, chunk_size=64
+  )
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
+    found,
+    jax.device_get(whole),
+  )
+
+
+def test_one_example_has_no_standard_error():
+  found = summary.mean_block(np.array([-3.0]), 7)
+  assert found == {
+    'value': -3.0,
+    'standard_error': None,
+    'num_importance_samples': 7,
+  }
