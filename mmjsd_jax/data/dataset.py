@@ -42,6 +42,72 @@ class Dataset(NamedTuple):
   fingerprint: str
 
 
+def check(dataset: Dataset) -> None:
+  """Refuses arrays that training or evaluation could not use.
+
+  Raises:
+    ValueError: names the split and the array, what was expected and what was
+      got.
+  """
+  splits = {'train': dataset.train, 'test': dataset.test}
+  for name, (inputs, labels) in splits.items():
+    _require(
+      set(inputs) == set(dataset.modalities),
+      f'inputs of the {name} split',
+      f'the modalities {dataset.modalities}',
+      tuple(inputs),
+    )
+    _require(
+      labels.ndim == 1
+      and labels.size > 0
+      and np.issubdtype(labels.dtype, np.integer),
+      f'labels of the {name} split',
+      'integers [N], N at least 1',
+      _describe(labels),
+    )
+    _require(
+      0 <= labels.min() <= labels.max() < dataset.num_classes,
+      f'labels of the {name} split',
+      f'in [0, {dataset.num_classes})',
+      f'{labels.min()} to {labels.max()}',
+    )
+    for modality in dataset.modalities:
+      item_shape = dataset.train.inputs[modality].shape[1:]
+      _check_array(
+        f'{modality} of the {name} split',
+        inputs[modality],
+        (len(labels), *item_shape),
+      )
+
+
+def _check_array(what: str, array: np.ndarray, shape: tuple[int, ...]) -> None:
+  _require(
+    array.dtype == np.uint8 or np.issubdtype(array.dtype, np.floating),
+    what,
+    'uint8 or floats',
+    _describe(array),
+  )
+  _require(array.shape == shape, what, f'of shape {shape}', _describe(array))
+  if array.dtype != np.uint8:
+    finite = np.isfinite(array).reshape(len(array), -1)
+    _require(
+      bool(finite.all()),
+      what,
+      'finite',
+      f'{np.sum(~finite)} values that are not, the first in example'
+      f' {np.argmin(finite.all(axis=1))}',
+    )
+
+
+def _describe(array: np.ndarray) -> str:
+  return f'{array.dtype} {array.shape}'
+
+
+def _require(holds: bool, what: str, expected: str, got: object) -> None:
+  if not holds:
+    raise ValueError(f'{what} must be {expected}; got {got}')
+
+
 def fingerprint(train: Split, test: Split) -> str:
   """SHA-256, as 64 hex digits, over names, shapes, dtypes and every value."""
   digest = hashlib.sha256()

@@ -1,0 +1,321 @@
+"""The configuration: every key with its default, and what makes it valid.
+
+Files in configs/ overlay these defaults. The ConfigDict is locked: a mistyped
+key fails at start. Only this module, main and run see it; below, functions take
+plain arguments.
+"""
+
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+import ml_collections
+from ml_collections import config_dict
+
+from mmjsd_jax import objectives
+from mmjsd_jax.data import digits
+from mmjsd_jax.objectives import Objective
+
+DATASETS = ('polymnist',)
+
+
+def default() -> ml_collections.ConfigDict:
+  """All keys and their defaults."""
+  config = ml_collections.ConfigDict()
+  config.name = 'polymnist'  # names the default workdir, runs/<name>
+  config.seed = 0  # parameters, order of examples, draws
+
+  data = config.data = ml_collections.ConfigDict()
+  data.name = 'polymnist'
+  data.digits = 'auto'  # where the digits come from: digits.SOURCES
+  data.dir = ''  # folder of the digits' files; '' looks where README says
+  data.backgrounds = ()  # five picture files; () takes the default set
+  data.modalities = ()  # which modalities to use; () takes all
+  data.seed = 0  # of the set itself: permutations and crops
+  data.embedded_repeats = 10  # passes of the recipe over the embedded digits
+  data.allow_download = False  # let TFDS download MNIST
+  data.num_validation = 0  # training tuples held out to choose the best step
+
+  config.model = ml_collections.ConfigDict()
+  config.model.latent_dim = 512  # D; MoPoE, App. D
+  config.model.hidden_dim = 512  # encoder's dense layer; originally D
+  # What the decoders' output starts from: 'as_released' is PyTorch's draw,
+  # 'median' every modality's median training colour (ours).
+  config.model.first_colour = 'as_released'
+
+  objective = config.objective = ml_collections.ConfigDict()
+  objective.preset = 'mopoe'  # objectives.PRESETS
+  objective.beta = 2.5  # weight of the regulariser; MoPoE, App. D
+  objective.pi = ()  # Jensen-Shannon weights, prior last; () is uniform
+  objective.likelihood_weights = ()  # one per modality; () is ones
+  # Fields of objectives.Objective that differ from the preset's; None keeps it.
+  objective.change = ml_collections.ConfigDict(
+    {
+      field: config_dict.placeholder(kind)
+      for field, kind in Objective.__annotations__.items()
+    }
+  )
+
+  train = config.train = ml_collections.ConfigDict()
+  train.batch_size = 256  # over all devices
+  train.num_epochs = 0  # either epochs ...
+  train.num_steps = 0  # ... or steps
+  train.learning_rate = 1e-3  # Adam; MoPoE, App. D
+  train.log_every = 100  # steps per line of metrics, and per dispatch
+  train.checkpoint_every = 1000  # steps; a multiple of log_every
+  train.keep_checkpoints = 2  # the newest so many, and the best one
+
+  evaluation = config.evaluation = ml_collections.ConfigDict()
+  evaluation.checkpoint = 'final'  # or 'best'
+  evaluation.seed = 0
+  evaluation.subsets = ()  # such as ('m0', 'm0+m1'); () takes all 2^M - 1
+  evaluation.sampling = 'stratified'  # mixture component that is drawn
+  evaluation.num_probe_samples = (500, 3000)  # 500: MoPoE, App. B
+  evaluation.num_joint_samples = 10000
+  evaluation.num_importance_samples = 32  # K, per subset
+  evaluation.num_joint_importance_samples = 512  # K, from the full set
+  evaluation.num_log_likelihood_examples = 256
+  evaluation.untrained_baseline = True  # the same metrics before training
+  evaluation.as_released = False  # also the authors' estimators
+  evaluation.condition_on = (
+    ''  # input of the conditional grids; '' is the first
+  )
+
+  return config.lock()
+
+
+def parse_arg(arg: str | None, known: tuple[str, ...]) -> dict[str, str]:
+  """'paper,objective=mmjsd' as {'paper': '', 'objective': 'mmjsd'}.
+
+  Args:
+    arg: what stands behind the colon of --config=<file>:<arg>, or None.
+    known: the names that may occur.
+
+  Raises:
+    ValueError: an unknown name.
+  """
+  parsed = {}
+  for part in filter(None, (arg or '').split(',')):
+    name, _, value = part.partition('=')
+    if name not in known:
+      raise ValueError(f'config argument must be of {known}; got {name!r}')
+    parsed[name] = value
+  return parsed
+
+
+def make_objective(config: ml_collections.ConfigDict) -> Objective:
+  """The preset with config.objective.change applied."""
+  changes = {
+    field: value
+    for field, value in config.objective.change.items()
+    if value is not None
+  }
+  return objectives.make_objective(config.objective.preset, **changes)
+
+
+def validate(config: ml_collections.ConfigDict) -> None:
+  """Refuses what cannot work, before any data are loaded.
+
+  Raises:
+    ValueError: names the key, what was expected and what was got.
+  """
+  make_objective(config)
+  _one_of(config, 'data.name', DATASETS)
+  _one_of(config, 'data.digits', digits.SOURCES)
+  _one_of(config, 'model.first_colour', ('as_released', 'median'))
+  _one_of(config, 'evaluation.checkpoint', ('final', 'best'))
+  _one_of(config, 'evaluation.sampling', objectives.mixture.SAMPLING_METHODS)
+  for key in (
+    'data.embedded_repeats',
+    'model.latent_dim',
+    'model.hidden_dim',
+    'train.batch_size',
+    'train.log_every',
+    'train.checkpoint_every',
+    'train.keep_checkpoints',
+    'evaluation.num_joint_samples',
+    'evaluation.num_importance_samples',
+    'evaluation.num_joint_importance_samples',
+    'evaluation.num_log_likelihood_examples',
+  ):
+    _at_least(config, key, 1)
+  for key in ('data.num_validation', 'train.num_epochs', 'train.num_steps'):
+    _at_least(config, key, 0)
+  for key in ('seed', 'data.seed', 'evaluation.seed'):
+    # JAX would cut off what is beyond 32 bits.
+    _require(
+      0 <= _get(config, key) < 2**32, key, '0 to 2^32 - 1', _get(config, key)
+    )
+  for key in ('data.backgrounds', 'data.modalities', 'evaluation.subsets'):
+    _each(config, key, 'a string', lambda value: isinstance(value, str))
+  _each(
+    config,
+    'evaluation.num_probe_samples',
+    'an integer of at least 20',
+    lambda size: isinstance(size, int) and size >= 20,
+  )
+  _at_least(config, 'objective.beta', 0)
+  _require(
+    0 < config.train.learning_rate < math.inf,
+    'train.learning_rate',
+    'a positive number',
+    config.train.learning_rate,
+  )
+  _require(
+    (config.train.num_epochs > 0) != (config.train.num_steps > 0),
+    'train.num_epochs, train.num_steps',
+    'exactly one of them above 0',
+    (config.train.num_epochs, config.train.num_steps),
+  )
+  _require(
+    config.train.checkpoint_every % config.train.log_every == 0,
+    'train.checkpoint_every',
+    f'a multiple of train.log_every = {config.train.log_every}',
+    config.train.checkpoint_every,
+  )
+  for key in ('objective.pi', 'objective.likelihood_weights'):
+    _each(config, key, 'a finite number of at least 0', _is_weight)
+  pi = tuple(config.objective.pi)
+  _require(
+    not pi or (abs(sum(pi) - 1) < 1e-6 and sum(pi[:-1]) > 0),
+    'objective.pi',
+    'weights that sum to 1, not all of it on the prior (last)',
+    f'{pi}, sum {sum(pi)}',
+  )
+
+
+def validate_for_modalities(
+  config: ml_collections.ConfigDict, modalities: tuple[str, ...]
+) -> None:
+  """Refuses what does not fit the data set's modalities.
+
+  Raises:
+    ValueError: names the key, what was expected and what was got.
+  """
+  for name in config.data.modalities:
+    _require(
+      name in modalities, 'data.modalities', f'names of {modalities}', name
+    )
+  used = tuple(config.data.modalities) or modalities
+  _require(
+    used == tuple(name for name in modalities if name in used),
+    'data.modalities',
+    f'distinct names in the order of {modalities}',
+    used,
+  )
+  for name in config.evaluation.subsets:
+    try:
+      objectives.subsets.parse_subset(name, used)
+    except ValueError as error:
+      raise ValueError(f'config.evaluation.subsets: {error}') from None
+  _require(
+    config.evaluation.condition_on in ('', *used),
+    'evaluation.condition_on',
+    f'one of {used}',
+    config.evaluation.condition_on,
+  )
+  for key, extra in (('objective.pi', 1), ('objective.likelihood_weights', 0)):
+    values = _get(config, key)
+    _require(
+      len(values) in (0, len(used) + extra),
+      key,
+      f'{len(used) + extra} weights for the modalities {used}'
+      + (' and the prior' if extra else ''),
+      len(values),
+    )
+
+
+# What may change between two starts of one run: how long it trains and what is
+# measured, but nothing that the parameters at a given step depend on.
+_FREE = (
+  'evaluation',
+  'train.num_epochs',
+  'train.num_steps',
+  'train.keep_checkpoints',
+)
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+  """'key: old -> new' for every key in which two runs differ."""
+  old, new = flatten(old), flatten(new)
+  return [
+    f'{key}: {old.get(key, "(absent)")!r} -> {new.get(key, "(absent)")!r}'
+    for key in sorted(old.keys() | new.keys())
+    if old.get(key) != new.get(key)
+    and not any(key == free or key.startswith(free + '.') for free in _FREE)
+  ]
+
+
+def flatten(tree: dict[str, Any], prefix: str = '') -> dict[str, Any]:
+  """Nested dict as {'a.b': value}."""
+  flat = {}
+  for key, value in tree.items():
+    if isinstance(value, dict):
+      flat.update(flatten(value, f'{prefix}{key}.'))
+    else:
+      flat[prefix + key] = value
+  return flat
+
+
+def to_dict(config: ml_collections.ConfigDict) -> dict[str, Any]:
+  """Plain JSON types, as they stand in config.json and results.json."""
+  return json.loads(json.dumps(config.to_dict()))
+
+
+def from_dict(tree: dict[str, Any]) -> ml_collections.ConfigDict:
+  """A stored configuration over today's defaults.
+
+  Raises:
+    ValueError: a key that this version does not know, or a value that is not
+      of its type.
+  """
+  config = default()
+  known = flatten(config.to_dict())
+  for key, value in flatten(tree).items():
+    if key not in known:
+      raise ValueError(f'stored config has an unknown key {key!r}')
+    value = tuple(value) if isinstance(value, list) else value
+    try:
+      config.update_from_flattened_dict({key: value})
+    except TypeError:
+      raise ValueError(
+        f'stored config.{key} must be like {known[key]!r}; got {value!r}'
+      ) from None
+  return config
+
+
+def _get(config, key):
+  for part in key.split('.'):
+    config = config[part]
+  return config
+
+
+def _require(holds: bool, key: str, expected: str, got: Any) -> None:
+  if not holds:
+    raise ValueError(f'config.{key} must be {expected}; got {got!r}')
+
+
+def _one_of(config, key: str, choices: tuple[str, ...]) -> None:
+  _require(
+    _get(config, key) in choices, key, f'one of {choices}', _get(config, key)
+  )
+
+
+def _each(
+  config, key: str, expected: str, holds: Callable[[Any], bool]
+) -> None:
+  """Refuses the first element of a tuple that is not as expected."""
+  for value in _get(config, key):
+    _require(holds(value), key, f'a tuple, each {expected}', value)
+
+
+def _is_weight(value: Any) -> bool:
+  return isinstance(value, int | float) and math.isfinite(value) and value >= 0
+
+
+def _at_least(config, key: str, least: int) -> None:
+  value = _get(config, key)
+  _require(
+    math.isfinite(value) and value >= least, key, f'at least {least}', value
+  )

@@ -1,0 +1,41 @@
+"""Files that are there whole or not at all, and where caches lie."""
+
+import json
+import math
+import os
+import pathlib
+from typing import Any
+
+
+def write_atomically(path: pathlib.Path, text: str) -> None:
+  """Writes beside `path`, then renames: a reader sees the old or the new."""
+  partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
+  try:
+    partial.write_text(text, encoding='utf-8')
+    os.replace(partial, path)
+  finally:
+    partial.unlink(missing_ok=True)
+
+
+def write_json(path: pathlib.Path, tree: Any) -> None:
+  """`tree` as JSON, atomically; what is not finite becomes null."""
+  text = json.dumps(_without_nan(tree), indent=2, allow_nan=False)
+  write_atomically(path, text + '\n')
+
+
+def cache_dir() -> pathlib.Path:
+  """$MMJSD_CACHE_DIR, else $XDG_CACHE_HOME/mmjsd_jax or ~/.cache/mmjsd_jax."""
+  if folder := os.environ.get('MMJSD_CACHE_DIR'):
+    return pathlib.Path(folder)
+  root = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
+  return pathlib.Path(root) / 'mmjsd_jax'
+
+
+def _without_nan(tree: Any) -> Any:
+  if isinstance(tree, dict):
+    return {key: _without_nan(value) for key, value in tree.items()}
+  if isinstance(tree, list | tuple):
+    return [_without_nan(value) for value in tree]
+  if isinstance(tree, float) and not math.isfinite(tree):
+    return None
+  return tree

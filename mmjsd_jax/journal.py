@@ -1,0 +1,84 @@
+"""What a run writes while it trains: metrics, TensorBoard, the progress line.
+
+metrics.jsonl has one line per log interval. A run that goes on from a
+checkpoint first drops the lines behind it, so that no step is told twice.
+"""
+
+import json
+import logging
+import pathlib
+import sys
+from typing import Any
+
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+from mmjsd_jax.files import write_atomically
+from mmjsd_jax.train import Progress
+
+_log = logging.getLogger(__name__)
+
+
+class Journal:
+  """Writes every `Progress` to metrics.jsonl, TensorBoard and the terminal."""
+
+  def __init__(self, workdir: pathlib.Path, *, first_step: int, num_steps: int):
+    """Opens the files of `workdir` to go on behind `first_step`."""
+    self._path = workdir / 'metrics.jsonl'
+    kept = [
+      line for line in read_metrics(workdir) if line['step'] <= first_step
+    ]
+    write_atomically(
+      self._path, ''.join(json.dumps(line) + '\n' for line in kept)
+    )
+    self._file = self._path.open('a', encoding='utf-8')
+    self._board = SummaryWriter(
+      str(workdir / 'tensorboard'), purge_step=first_step + 1
+    )
+    self._num_steps = num_steps
+    self._bar = None
+    if sys.stderr.isatty():
+      self._bar = tqdm(
+        total=num_steps, initial=first_step, unit='step', dynamic_ncols=True
+      )
+
+  def write(self, progress: Progress) -> None:
+    """One line of metrics."""
+    line = {
+      'step': progress.step,
+      'seconds': round(progress.seconds, 3),
+      'samples_per_second': round(progress.samples_per_second, 1),
+      **progress.metrics,
+    }
+    self._file.write(json.dumps(line) + '\n')
+    self._file.flush()
+    for name, value in progress.metrics.items():
+      self._board.add_scalar(name, value, progress.step)
+    self._tell(progress)
+
+  def close(self) -> None:
+    """Closes the files."""
+    self._file.close()
+    self._board.close()
+    if self._bar is not None:
+      self._bar.close()
+
+  def _tell(self, progress: Progress) -> None:
+    rate = f'{progress.samples_per_second:.0f} samples/s'
+    loss = f'loss {progress.metrics["loss"]:.1f}'
+    if self._bar is not None:
+      self._bar.set_postfix_str(f'{loss}, {rate}', refresh=False)
+      self._bar.update(progress.step - self._bar.n)
+    else:
+      _log.info(
+        'step %d of %d: %s, %s', progress.step, self._num_steps, loss, rate
+      )
+
+
+def read_metrics(workdir: pathlib.Path) -> list[dict[str, Any]]:
+  """The lines of metrics.jsonl, without a last one that was cut off."""
+  path = workdir / 'metrics.jsonl'
+  if not path.exists():
+    return []
+  *lines, _ = path.read_text(encoding='utf-8').split('\n')
+  return [json.loads(line) for line in lines]

@@ -1,0 +1,133 @@
+"""The command: python -m mmjsd_jax.main --config=configs/polymnist.py."""
+
+import difflib
+import functools
+import logging
+import os
+import pathlib
+import sys
+from typing import NoReturn
+
+from mmjsd_jax.allocator import configure_allocator
+
+configure_allocator()  # before JAX allocates
+
+import jax  # noqa: E402
+from absl import app, flags  # noqa: E402
+from absl import logging as absl_logging  # noqa: E402
+from ml_collections import config_flags  # noqa: E402
+
+from mmjsd_jax import config as configuration  # noqa: E402
+from mmjsd_jax import run  # noqa: E402
+
+MODES = ('train_and_evaluate', 'train', 'evaluate')
+
+_CONFIG = config_flags.DEFINE_config_file(
+  'config', help_string='Configuration file, such as configs/polymnist.py.'
+)
+_WORKDIR = flags.DEFINE_string(
+  'workdir', None, 'Folder of the run. Default: runs/<config name>.'
+)
+_MODE = flags.DEFINE_enum('mode', MODES[0], MODES, 'What to do.')
+
+
+def main(argv: list[str]) -> None:
+  """Runs what the flags say; every foreseen error is one line."""
+  _log_to_stderr()
+  _use_compilation_cache()
+  try:
+    if len(argv) > 1:
+      raise ValueError(f'unexpected arguments {argv[1:]}; flags need --')
+    config, workdir = _config_and_workdir()
+    job = run.prepare(config, workdir, mode=_MODE.value, command=_command())
+  except (ValueError, OSError, ImportError) as error:
+    _exit_with(error)
+  try:
+    run.execute(job)
+  except (run.NonFiniteLoss, OSError) as error:
+    _exit_with(error)
+
+
+def _config_and_workdir():
+  workdir = pathlib.Path(_WORKDIR.value) if _WORKDIR.value else None
+  config = _CONFIG.value
+  if config is None:
+    if _MODE.value != 'evaluate' or workdir is None:
+      raise ValueError(
+        'need --config=<file>, or --mode=evaluate --workdir=<folder of a run>'
+      )
+    config = run.stored_config(workdir)
+  return config, workdir or pathlib.Path('runs', config.name)
+
+
+def _parse_flags(argv: list[str]) -> list[str]:
+  """absl's parser, with every error told in one line."""
+  try:
+    return flags.FLAGS(argv)
+  except (AttributeError, KeyError) as error:
+    # ml_collections names only the part of the key that it did not find.
+    _exit_with(_unknown_key(argv) or error)
+  except flags.Error as error:
+    # An error in the config file comes with its traceback; its last line tells.
+    *_, message = str(error).strip().splitlines()
+    if _unknown_key(argv) is None and "flag 'config." in message:
+      message += '; --config=<file> must stand before it'
+    _exit_with(message.removeprefix('ValueError: '))
+  except (TypeError, ValueError, OSError) as error:
+    _exit_with(error)
+
+
+def _unknown_key(argv: list[str]) -> str | None:
+  """What is wrong with the first --config.<key> that there is not."""
+  known = configuration.flatten(configuration.default().to_dict())
+  for argument in argv:
+    name = argument.lstrip('-').partition('=')[0]
+    key = name.removeprefix('config.')
+    if key != name and not any(k.startswith(key) for k in known):
+      closest = max(known, key=functools.partial(_likeness, key))
+      return f'unknown key {name}; the closest known one is config.{closest}'
+  return None
+
+
+def _likeness(key: str, known: str) -> tuple[float, float]:
+  """By the last part first: the group may be missing, or be the error."""
+  pairs = ((key.rpartition('.')[2], known.rpartition('.')[2]), (key, known))
+  first, second = (difflib.SequenceMatcher(None, *p).ratio() for p in pairs)
+  return first, second
+
+
+def _log_to_stderr() -> None:
+  """This package's lines only: Orbax tells every file that it moves."""
+  handler = logging.StreamHandler()
+  handler.setFormatter(logging.Formatter('%(asctime)s %(message)s', '%H:%M:%S'))
+  logger = logging.getLogger('mmjsd_jax')
+  logger.addHandler(handler)
+  logger.setLevel(logging.INFO)
+  logger.propagate = False
+  absl_logging.set_verbosity(absl_logging.WARNING)
+
+
+def _use_compilation_cache() -> None:
+  """Compiled programs are kept for the next start."""
+  if not os.environ.get('JAX_COMPILATION_CACHE_DIR'):
+    cache = run.cache_dir() / 'compilation'
+    jax.config.update('jax_compilation_cache_dir', str(cache))
+
+
+def _command() -> str:
+  return ' '.join(['python -m mmjsd_jax.main', *sys.argv[1:]])
+
+
+def _exit_with(error: BaseException | str) -> NoReturn:
+  message = ' '.join(str(error).split())
+  print(f'error: {message}', file=sys.stderr)
+  sys.exit(2)
+
+
+def console() -> None:
+  """Entry point of the `mmjsd-jax` script."""
+  app.run(main, flags_parser=_parse_flags)
+
+
+if __name__ == '__main__':
+  console()

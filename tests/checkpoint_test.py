@@ -1,0 +1,63 @@
+"""Checkpoints: bit-equal, the newest and the best, safe from donation."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmjsd_jax.checkpoint import Checkpoints
+
+
+class State(NamedTuple):
+  weights: jax.Array
+  step: jax.Array
+
+
+def state_at(step):
+  weights = jax.random.normal(jax.random.key(step), (3, 2))
+  return State(weights, jnp.int32(step))
+
+
+@pytest.fixture
+def checkpoints(tmp_path):
+  opened = Checkpoints(tmp_path, keep=2)
+  yield opened
+  opened.close()
+
+
+def test_nothing_saved_is_none(checkpoints):
+  assert checkpoints.latest_step() is None
+  assert checkpoints.best_step() is None
+
+
+def test_restored_state_is_bit_equal(checkpoints):
+  checkpoints.save(state_at(7), seconds=1.25, loss=3.0)
+  checkpoints.wait()
+  state, seconds = checkpoints.restore(state_at(0), 7)
+  jax.tree.map(np.testing.assert_array_equal, state, state_at(7))
+  assert seconds == 1.25
+
+
+def test_the_newest_and_the_best_stay(checkpoints):
+  for step, loss in ((1, 5.0), (2, 1.0), (3, 4.0), (4, 3.0), (5, 2.0)):
+    checkpoints.save(state_at(step), seconds=0.0, loss=loss)
+    checkpoints.wait()
+  assert checkpoints.latest_step() == 5
+  assert checkpoints.best_step() == 2
+  for step in (2, 4, 5):
+    checkpoints.restore(state_at(0), step)
+  with pytest.raises(FileNotFoundError):
+    checkpoints.restore(state_at(0), 3)
+
+
+def test_donation_does_not_reach_what_is_being_saved(checkpoints):
+  state = state_at(9)
+  expected = np.array(state.weights)
+  checkpoints.save(state, seconds=0.0, loss=0.0)
+  overwrite = jax.jit(lambda x: x * 0, donate_argnums=0)
+  overwrite(state.weights)
+  checkpoints.wait()
+  restored, _ = checkpoints.restore(state_at(0), 9)
+  np.testing.assert_array_equal(restored.weights, expected)

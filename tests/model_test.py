@@ -1,0 +1,72 @@
+"""A model as a whole: absent modalities, shapes, the objective's gradient."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from linear_world import make_world
+
+from mmjsd_jax import objectives
+from mmjsd_jax.model import pixels_to_float
+
+
+@pytest.fixture(scope='module')
+def world():
+  return make_world('mopoe')
+
+
+def gradient(world, inputs, present):
+  def loss(params):
+    terms = world.model.elbo(jax.random.key(0), params, inputs, present=present)
+    return jnp.mean(terms.objective)
+
+  return jax.jit(jax.grad(loss))(world.params)
+
+
+@pytest.mark.parametrize('preset', objectives.PRESETS)
+def test_garbage_in_an_absent_modality_changes_no_gradient(preset, world):
+  made = world._replace(
+    model=world.model._replace(objective=objectives.make_objective(preset))
+  )
+  present = jnp.ones((3, 10), bool).at[1].set(False).at[2, :4].set(False)
+  garbage = {
+    'm0': made.inputs['m0'],
+    'm1': np.full_like(made.inputs['m1'], np.nan),
+    'm2': made.inputs['m2'].copy(),
+  }
+  garbage['m2'][:4] = np.inf
+  clean = gradient(made, made.inputs, present)
+  jax.tree.map(
+    np.testing.assert_array_equal, clean, gradient(made, garbage, present)
+  )
+  assert all(np.all(leaf == 0) for leaf in jax.tree.leaves(clean['m1']))
+  assert any(np.any(leaf != 0) for leaf in jax.tree.leaves(clean['m2']))
+
+
+def test_initial_parameters_fit_the_networks(world):
+  shapes = jax.eval_shape(world.model.init, jax.random.key(0))
+  expected = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), world.params)
+  assert expected == jax.tree.map(lambda x: (x.shape, x.dtype), shapes)
+
+
+def test_modalities_are_initialised_independently(world):
+  params = world.model.init(jax.random.key(0))
+  first, second = (params[name]['decoder']['kernel'] for name in ('m0', 'm1'))
+  assert not np.array_equal(first, second)
+
+
+def test_decode_takes_any_leading_axes(world):
+  z = jnp.ones((5, 2, world.model.latent_dim))
+  decoded = world.model.decode(world.params, z)
+  assert {x.shape for x in decoded.values()} == {(5, 2, 4)}
+
+
+def test_wrong_input_shape_is_refused(world):
+  inputs = world.inputs | {'m1': np.zeros((10, 5), np.float32)}
+  with pytest.raises(ValueError, match=r'm1 must have shape .*4.*; got .*5'):
+    world.model.encode(world.params, inputs)
+
+
+def test_pixels_are_scaled_to_one():
+  pixels = jnp.array([0, 51, 255], jnp.uint8)
+  np.testing.assert_allclose(pixels_to_float(pixels), [0, 0.2, 1], rtol=1e-6)
