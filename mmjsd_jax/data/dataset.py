@@ -52,7 +52,7 @@ def check(dataset: Dataset) -> None:
   splits = {'train': dataset.train, 'test': dataset.test}
   for name, (inputs, labels) in splits.items():
     _require(
-      set(inputs) == set(dataset.modalities),
+      tuple(inputs) == dataset.modalities,
       f'inputs of the {name} split',
       f'the modalities {dataset.modalities}',
       tuple(inputs),

@@ -1,0 +1,107 @@
+"""The checks that every data set passes before it is used."""
+
+import numpy as np
+import pytest
+
+from mmjsd_jax.data import dataset
+from mmjsd_jax.data.dataset import Dataset, Split
+
+
+def _split(num_examples, **changes):
+  inputs = {
+    'm0': np.zeros((num_examples, 4, 4, 3), np.uint8),
+    'm1': np.zeros((num_examples, 5), np.float32),
+  }
+  inputs.update(changes)
+  return Split(inputs, np.arange(num_examples, dtype=np.int32) % 3)
+
+
+def _dataset(train=None, test=None):
+  train, test = train or _split(6), test or _split(4)
+  return Dataset('toy', ('m0', 'm1'), 3, train, test, '', None, '')
+
+
+def test_a_good_data_set_passes():
+  dataset.check(_dataset())
+
+
+@pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize('split', ['train', 'test'])
+def test_values_that_are_not_finite_are_counted(split, value):
+  array = np.zeros((4, 5), np.float32)
+  array[2, 1:3] = array[3, 0] = value
+  with pytest.raises(ValueError) as error:
+    dataset.check(_dataset(**{split: _split(4, m1=array)}))
+  assert str(error.value) == (
+    f'm1 of the {split} split must be finite; got 3 values that are not, the '
+    'first in example 2'
+  )
+
+
+@pytest.mark.parametrize(
+  ('name', 'array', 'message'),
+  [
+    (
+      'm0',
+      np.zeros((4, 4, 4, 3), np.int64),
+      r'm0 of the test split must be uint8 or floats; got int64 \(4, 4, 4, 3\)',
+    ),
+    (
+      'm0',
+      np.zeros((3, 4, 4, 3), np.uint8),
+      r'm0 of the test split must be of shape \(4, 4, 4, 3\); got uint8 '
+      r'\(3, 4, 4, 3\)',
+    ),
+    (
+      'm1',
+      np.zeros((4, 6), np.float32),
+      r'm1 of the test split must be of shape \(4, 5\); got float32 \(4, 6\)',
+    ),
+    (
+      'm1',
+      np.zeros((4, 5), np.complex64),
+      r'm1 of the test split must be uint8 or floats; got complex64',
+    ),
+    (
+      'm2',
+      np.zeros((4, 5), np.float32),
+      r"inputs of the test split must be the modalities \('m0', 'm1'\); got "
+      r"\('m0', 'm1', 'm2'\)",
+    ),
+  ],
+  ids=['dtype', 'number', 'shape of the other split', 'complex', 'name'],
+)
+def test_wrong_inputs_are_named(name, array, message):
+  with pytest.raises(ValueError, match=message):
+    dataset.check(_dataset(test=_split(4, **{name: array})))
+
+
+@pytest.mark.parametrize(
+  ('labels', 'message'),
+  [
+    (np.zeros(4, np.float32), r'integers \[N\], N at least 1; got float32'),
+    (np.zeros((4, 1), np.int32), r'got int32 \(4, 1\)'),
+    (np.zeros(0, np.int32), r'got int32 \(0,\)'),
+    (np.array([0, 1, 2, 3]), r'in \[0, 3\); got 0 to 3'),
+    (np.array([0, 1, 2, -1]), r'in \[0, 3\); got -1 to 2'),
+  ],
+  ids=['floats', 'rank', 'none', 'above', 'below'],
+)
+def test_wrong_labels_are_named(labels, message):
+  split = _split(4)._replace(labels=labels)
+  with pytest.raises(ValueError, match='labels of the train split.*' + message):
+    dataset.check(_dataset(train=split))
+
+
+def test_fingerprint_changes_with_any_value():
+  train, test = _split(6), _split(4)
+  prints = {dataset.fingerprint(train, test)}
+  for changed in (
+    _split(4, m1=np.ones((4, 5), np.float32)),
+    _split(4, m1=np.zeros((5, 4), np.float32)),
+    _split(4, m1=np.zeros((4, 5), np.float64)),
+    test._replace(labels=test.labels + 1),
+  ):
+    prints.add(dataset.fingerprint(train, changed))
+  assert len(prints) == 5
+  assert dataset.fingerprint(_split(6), _split(4)) in prints

@@ -1,0 +1,411 @@
+"""Runs: what is refused before any work, and one run from start to report.
+
+Only the classifiers are cut short; all else is what a user's command does.
+"""
+
+import functools
+import html
+import json
+import logging
+import pathlib
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+from jax.sharding import AxisType
+from PIL import Image
+
+from mmjsd_jax import config as configuration
+from mmjsd_jax import journal, run
+from mmjsd_jax.data import idx, polymnist
+from mmjsd_jax.evaluation import classifiers
+from mmjsd_jax.gaussian import Gaussian
+from mmjsd_jax.modalities import polymnist_image
+
+_LOAD = polymnist.load
+MODES = ('train_and_evaluate', 'train', 'evaluate')
+EMBEDDED = "Scikit-learn's bundled handwritten digits, not MNIST"
+TEXTURES = 'Textures made by arithmetic are the backgrounds'
+
+
+def _config(**changes):
+  """A run of seconds: two modalities, the embedded digits, four steps."""
+  config = configuration.default()
+  config.name = 'tiny'
+  config.update_from_flattened_dict(
+    {
+      'data.digits': 'embedded',
+      'data.modalities': ('m0', 'm3'),
+      'data.embedded_repeats': 1,
+      'model.latent_dim': 4,
+      'train.batch_size': 8,
+      'train.num_steps': 4,
+      'train.log_every': 2,
+      'train.checkpoint_every': 2,
+      'evaluation.num_probe_samples': (40,),
+      'evaluation.num_joint_samples': 16,
+      'evaluation.num_importance_samples': 2,
+      'evaluation.num_joint_importance_samples': 2,
+      'evaluation.num_log_likelihood_examples': 4,
+    }
+    | changes
+  )
+  return config
+
+
+def _prepare(config, workdir, mode='train_and_evaluate'):
+  return run.prepare(config, workdir, mode=mode, command='test')
+
+
+def _read(workdir, name='results.json'):
+  return json.loads((workdir / name).read_text(encoding='utf-8'))
+
+
+@pytest.fixture(autouse=True)
+def _no_data_directory(monkeypatch, tmp_path):
+  """Data are found where a test says, and nowhere else."""
+  monkeypatch.delenv('MMJSD_DATA_DIR', raising=False)
+  monkeypatch.setenv('TFDS_DATA_DIR', str(tmp_path / 'no_tfds'))
+
+
+@pytest.fixture(scope='session')
+def finished(tmp_path_factory):
+  """The workdir of a run that has trained and evaluated."""
+  workdir = tmp_path_factory.mktemp('runs') / 'tiny'
+  with pytest.MonkeyPatch.context() as patch:
+    patch.delenv('MMJSD_DATA_DIR', raising=False)
+    _make_cheap(patch)
+    run.execute(_prepare(_config(), workdir))
+  return workdir
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+  """A copy of the finished run, to do with as one likes."""
+  return pathlib.Path(shutil.copytree(finished, tmp_path / 'copy'))
+
+
+def _make_cheap(patch):
+  """One device, small networks, and judges that have learned nothing.
+
+  Compiling the real networks takes most of a minute; they have tests.
+  """
+  mesh = jax.make_mesh(
+    (1,), ('data',), (AxisType.Auto,), devices=jax.devices()[:1]
+  )
+  patch.setattr(run, 'make_mesh', lambda: mesh)
+  patch.setattr(polymnist_image, 'Encoder', _Encoder)
+  patch.setattr(polymnist_image, 'Decoder', _Decoder)
+  patch.setattr(classifiers, 'train_classifiers', _classifiers)
+
+
+class _Encoder(nn.Module):
+  latent_dim: int
+  hidden_dim: int
+
+  @nn.compact
+  def __call__(self, x):
+    features = nn.Dense(2 * self.latent_dim)(x.reshape(len(x), -1))
+    return Gaussian(*jnp.split(features, 2, axis=-1))
+
+
+class _Decoder(nn.Module):
+  first_colour: tuple[float, ...] | None
+
+  @nn.compact
+  def __call__(self, z):
+    pixels = nn.Dense(28 * 28 * 3)(z)
+    return pixels.reshape(*z.shape[:-1], 28, 28, 3)
+
+
+def _classifiers(key, dataset):
+  del key
+  shapes = jax.eval_shape(
+    functools.partial(classifiers.DigitClassifier().init, train=False),
+    jax.random.key(0),
+    jax.ShapeDtypeStruct((1, 28, 28, 3), np.float32),
+  )['params']
+  rng = np.random.default_rng(0)
+  params = jax.tree.map(
+    lambda leaf: rng.normal(0, 0.1, leaf.shape).astype(leaf.dtype), shapes
+  )
+  names = dataset.modalities
+  return classifiers.Classifiers(
+    dict.fromkeys(names, params), dict.fromkeys(names, 0.1)
+  )
+
+
+# --- what is refused before any work ------------------------------------------
+
+
+def _refusal(config, workdir, mode='train_and_evaluate'):
+  """The message; nothing may be left behind."""
+  before = sorted(workdir.rglob('*')) if workdir.exists() else None
+  with pytest.raises((ValueError, OSError)) as error:
+    _prepare(config, workdir, mode)
+  after = sorted(workdir.rglob('*')) if workdir.exists() else None
+  assert before == after
+  assert len(str(error.value).splitlines()) == 1
+  return str(error.value)
+
+
+@pytest.mark.parametrize(
+  ('changes', 'expected'),
+  [
+    ({'objective.beta': -1.0}, 'config.objective.beta must be at least 0'),
+    ({'objective.pi': (0.5, 0.5)}, '3 weights for the modalities'),
+    ({'evaluation.subsets': ('m0+m1',)}, "got 'm0+m1'"),
+    ({'train.batch_size': 12}, 'a multiple of the 8 devices; got 12'),
+    ({'train.batch_size': 8000}, 'at most the 1442 training examples'),
+    ({'data.num_validation': 1442}, 'below the 1442 training tuples; got 1442'),
+    ({'data.digits': 'mnist'}, 'MNIST not found'),
+    ({'data.backgrounds': ('a.png',) * 5}, 'a.png is missing'),
+  ],
+)
+def test_what_cannot_work_leaves_nothing_behind(tmp_path, changes, expected):
+  message = _refusal(_config(**changes), tmp_path / 'run')
+  assert expected in message
+
+
+def test_a_background_that_is_too_small_is_refused(tmp_path):
+  paths = []
+  for index in range(5):
+    paths.append(str(tmp_path / f'{index}.png'))
+    size = (40, 40) if index else (40, 27)
+    Image.new('RGB', size).save(paths[-1])
+  config = _config(**{'data.backgrounds': tuple(paths)})
+  message = _refusal(config, tmp_path / 'run')
+  assert '0.png: expected at least 28 x 28 pixels; got 40 x 27' in message
+
+
+@pytest.mark.parametrize(
+  ('content', 'expected'),
+  [
+    (idx.header((2, 28, 28)), 'expected at most'),
+    (b'\x00\x01' + idx.header((0, 28, 28))[2:], 'magic 00000803; got 0001'),
+  ],
+  ids=['truncated', 'wrong magic'],
+)
+def test_a_damaged_idx_file_is_refused(tmp_path, content, expected):
+  for split in ('train', 't10k'):
+    (tmp_path / f'{split}-images-idx3-ubyte').write_bytes(content)
+    labels = idx.header((0,))
+    (tmp_path / f'{split}-labels-idx1-ubyte').write_bytes(labels)
+  config = _config(**{'data.digits': 'idx', 'data.dir': str(tmp_path)})
+  assert expected in _refusal(config, tmp_path / 'run')
+
+
+def test_data_are_checked(tmp_path, monkeypatch):
+  def load(**settings):
+    found = _LOAD(**settings)
+    inputs = {
+      name: images.astype(np.float32)
+      for name, images in found.train.inputs.items()
+    }
+    inputs['m3'][7, 0, 0, 0] = np.nan
+    return found._replace(train=found.train._replace(inputs=inputs))
+
+  monkeypatch.setattr(polymnist, 'load', load)
+  message = _refusal(_config(), tmp_path / 'run')
+  assert message.startswith('m3 of the train split must be finite; got 1 ')
+
+
+def test_an_unwritable_workdir_is_refused(tmp_path, monkeypatch):
+  (tmp_path / 'file').write_text('')
+  for workdir in (tmp_path / 'file', tmp_path / 'file' / 'run'):
+    with pytest.raises(OSError, match='must be a folder that can be written'):
+      _prepare(_config(), workdir)
+
+  def refuse(**_):
+    raise PermissionError(13, 'Permission denied')
+
+  monkeypatch.setattr(run.tempfile, 'TemporaryFile', refuse)
+  assert 'Permission denied' in _refusal(_config(), tmp_path / 'run')
+
+
+def test_a_folder_with_other_things_is_refused(tmp_path):
+  (tmp_path / 'thesis.tex').write_text('')
+  assert "holds ['thesis.tex']" in _refusal(_config(), tmp_path)
+
+
+def test_a_workdir_without_a_run_is_not_evaluated(tmp_path):
+  message = _refusal(_config(), tmp_path / 'run', mode='evaluate')
+  assert 'holds no run: run.json is missing' in message
+  with pytest.raises(FileNotFoundError, match='holds no run'):
+    run.stored_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+  'content', ['', '{"config": {', '[]', '{"config": {}}', '{"config": 1}']
+)
+def test_a_damaged_run_is_refused(tmp_path, content):
+  (tmp_path / 'run.json').write_text(content)
+  for mode in MODES:
+    message = _refusal(_config(), tmp_path, mode)
+    assert 'run.json must hold the config and the data of a run' in message
+
+
+def test_a_run_is_claimed_and_other_data_are_refused(tmp_path):
+  workdir = tmp_path / 'deep' / 'run'
+  job = _prepare(_config(), workdir)
+  assert job.dataset.modalities == ('m0', 'm3')
+  assert [path.name for path in workdir.iterdir()] == ['run.json']
+  assert run.stored_config(workdir) == _config()
+  stored = _read(workdir, 'run.json')
+  stored['data']['fingerprint'] = '0'
+  (workdir / 'run.json').write_text(json.dumps(stored))
+  assert 'holds a run on other data' in _refusal(_config(), workdir)
+
+
+def test_embedded_digits_are_told_at_the_start(tmp_path, caplog):
+  with caplog.at_level(logging.INFO, 'mmjsd_jax'):
+    job = _prepare(_config(**{'data.digits': 'auto'}), tmp_path)
+  assert EMBEDDED in caplog.text
+  assert 'no data directory was named' in job.dataset.substituted
+
+
+def test_held_out_tuples_are_those_that_are_not_trained_on(tmp_path):
+  job = _prepare(_config(**{'data.num_validation': 42}), tmp_path)
+  assert len(job.training.labels) == 1400
+  assert len(job.validation.labels) == 42
+  both = np.concatenate(
+    [job.training.inputs['m3'], job.validation.inputs['m3']]
+  )
+  rows = [image.tobytes() for image in both]
+  assert sorted(rows) == sorted(
+    image.tobytes() for image in job.dataset.train.inputs['m3']
+  )
+
+
+def test_nothing_to_evaluate_is_an_error(tmp_path):
+  _prepare(_config(), tmp_path)
+  job = _prepare(_config(), tmp_path, mode='evaluate')
+  with pytest.raises(FileNotFoundError, match='no checkpoint to evaluate'):
+    run.execute(job)
+
+
+# --- one run from start to report ---------------------------------------------
+
+
+def test_results_have_every_block(finished):
+  results = _read(finished)
+  assert set(results) == {
+    'schema',
+    'name',
+    'version',
+    'command',
+    'workdir',
+    'started',
+    'finished',
+    'config',
+    'objective',
+    'data',
+    'substitutions',
+    'environment',
+    'training',
+    'evaluation',
+    'metrics',
+    'published',
+  }
+  assert results['command'] == 'test'
+  assert configuration.from_dict(results['config']) == _config()
+  assert results['objective']['posterior'] == 'mopoe'
+  assert results['data']['modalities'] == ['m0', 'm3']
+  assert results['data']['num_train'] == 1442
+  assert results['data']['num_test'] == 355
+  assert results['environment']['platform'] == 'cpu'
+  metrics = results['metrics']
+  assert set(metrics) == {'probe', 'coherence', 'log_likelihood'}
+  assert set(metrics['probe']['40']['subsets']) == {'m0', 'm3', 'm0+m3'}
+  assert set(metrics['probe']['untrained']['40']['by_size']) == {'1', '2'}
+  pairs = metrics['coherence']['conditional']['pairs']
+  assert set(pairs) == {'m0->m3', 'm3->m0'}
+  assert {'joint', 'joint_chance', 'ceiling'} <= set(metrics['coherence'])
+  assert {'subsets', 'standard_error', 'joint', 'untrained_joint'} <= set(
+    metrics['log_likelihood']
+  )
+  assert results['published']
+
+
+def test_training_is_told_once_per_step(finished):
+  training = _read(finished)['training']
+  assert training['steps'] == training['checkpoint_step'] == 4
+  assert training['samples_seen'] == 32
+  assert training['num_parameters'] > 0
+  lines = journal.read_metrics(finished)
+  assert [line['step'] for line in lines] == [2, 4]
+  assert training['history'] == lines
+
+
+def test_substitutions_are_in_results_and_report(finished):
+  results = _read(finished)
+  (substitution,) = results['substitutions']
+  assert results['data']['substituted'] == substitution
+  report = html.unescape((finished / 'report.html').read_text('utf-8'))
+  for said in (EMBEDDED, TEXTURES):
+    assert said in substitution
+    assert said in report
+
+
+def test_figures_are_pictures(finished):
+  names = {path.stem for path in (finished / 'figures').iterdir()}
+  assert {'reconstructions', 'random_samples', 'curves', 'loss'} <= names
+  assert {'conditional_m0', 'conditional_m3'} <= names
+  for name in names:
+    with Image.open(finished / 'figures' / f'{name}.png') as picture:
+      assert min(picture.size) >= 28
+
+
+def test_nothing_half_written_is_left(finished):
+  assert not [path for path in finished.rglob('*') if 'partial' in path.name]
+
+
+def test_evaluating_again_gives_the_same_metrics(copied, monkeypatch):
+  before = _read(copied)
+  (copied / 'results.json').unlink()
+  _make_cheap(monkeypatch)
+  run.execute(_prepare(run.stored_config(copied), copied, mode='evaluate'))
+  after = _read(copied)
+  # JSON tells every float64 in full, so this is equality to the bit.
+  assert after['metrics'] == before['metrics']
+  assert after['training'] == before['training']
+
+
+def test_another_objective_is_refused_with_the_difference(copied):
+  before = (copied / 'results.json').read_bytes()
+  for mode in MODES:
+    message = _refusal(_config(**{'objective.preset': 'mmjsd'}), copied, mode)
+    assert "objective.preset: 'mopoe' -> 'mmjsd'" in message
+  assert (copied / 'results.json').read_bytes() == before
+
+
+def test_a_longer_run_goes_on(copied, monkeypatch):
+  _make_cheap(monkeypatch)
+  first = journal.read_metrics(copied)
+  config = _config(**{'train.num_steps': 8})
+  run.execute(_prepare(config, copied, mode='train'))
+  lines = journal.read_metrics(copied)
+  assert lines[:2] == first
+  assert [line['step'] for line in lines] == [2, 4, 6, 8]
+  assert run.stored_config(copied).train.num_steps == 8
+
+
+def test_results_that_cannot_be_written_leave_the_old_ones(copied, monkeypatch):
+  before = (copied / 'results.json').read_bytes()
+  shutil.rmtree(copied / 'figures')
+  (copied / 'figures').write_text('')
+  _make_cheap(monkeypatch)
+  job = _prepare(_config(), copied, mode='evaluate')
+  monkeypatch.setattr(run.evaluate, 'evaluate', _metrics_of(copied))
+  with pytest.raises(OSError, match='figures'):
+    run.execute(job)
+  assert (copied / 'results.json').read_bytes() == before
+  assert not list(copied.glob('.*'))
+
+
+def _metrics_of(workdir):
+  metrics = _read(workdir)['metrics']
+  return lambda *_, **__: metrics
