@@ -18,7 +18,11 @@ from absl import logging as absl_logging  # noqa: E402
 from ml_collections import config_flags  # noqa: E402
 
 from mmjsd_jax import config as configuration  # noqa: E402
+from mmjsd_jax import job as jobs  # noqa: E402
 from mmjsd_jax import run  # noqa: E402
+from mmjsd_jax import workdir as workdirs  # noqa: E402
+from mmjsd_jax.files import cache_dir  # noqa: E402
+from mmjsd_jax.train import NonFiniteLoss  # noqa: E402
 
 MODES = ('train_and_evaluate', 'train', 'evaluate')
 
@@ -39,12 +43,12 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
       raise ValueError(f'unexpected arguments {argv[1:]}; flags need --')
     config, workdir = _config_and_workdir()
-    job = run.prepare(config, workdir, mode=_MODE.value, command=_command())
+    job = jobs.prepare(config, workdir, mode=_MODE.value, command=_command())
   except (ValueError, OSError, ImportError) as error:
     _exit_with(error)
   try:
     run.execute(job)
-  except (run.NonFiniteLoss, OSError) as error:
+  except (NonFiniteLoss, OSError) as error:
     _exit_with(error)
 
 
@@ -56,7 +60,7 @@ def _config_and_workdir():
       raise ValueError(
         'need --config=<file>, or --mode=evaluate --workdir=<folder of a run>'
       )
-    config = run.stored_config(workdir)
+    config = workdirs.stored_config(workdir)
   return config, workdir or pathlib.Path('runs', config.name)
 
 
@@ -110,7 +114,7 @@ def _log_to_stderr() -> None:
 def _use_compilation_cache() -> None:
   """Compiled programs are kept for the next start."""
   if not os.environ.get('JAX_COMPILATION_CACHE_DIR'):
-    cache = run.cache_dir() / 'compilation'
+    cache = cache_dir() / 'compilation'
     jax.config.update('jax_compilation_cache_dir', str(cache))
 
 

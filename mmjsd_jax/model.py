@@ -4,6 +4,7 @@ Pure functions of (params, ...); a `Model` holds only what is static. Legend in
 gaussian.py.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -62,8 +63,8 @@ class Model(NamedTuple):
       x = jnp.zeros((1, *modality.shape), jnp.float32)
       z = jnp.zeros((1, self.latent_dim), jnp.float32)
       params[modality.name] = {
-        'encoder': modality.encoder.init(key_encoder, x)['params'],
-        'decoder': modality.decoder.init(key_decoder, z)['params'],
+        'encoder': _init(modality.encoder, key_encoder, x),
+        'decoder': _init(modality.decoder, key_decoder, z),
       }
     return params
 
@@ -166,6 +167,13 @@ class Model(NamedTuple):
         mask = present[index].reshape((-1,) + (1,) * (x.ndim - 1))
         x = jnp.where(mask, x, 0)
       yield x
+
+
+# Compiled once for equal networks: in one program for a whole model, the draws
+# of every modality would be compiled anew.
+@functools.partial(jax.jit, static_argnames='network')
+def _init(network: nn.Module, key: jax.Array, x: jax.Array) -> Any:
+  return network.init(key, x)['params']
 
 
 def _apply(network: nn.Module, params: Any, x: jax.Array) -> Any:

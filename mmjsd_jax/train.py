@@ -70,15 +70,11 @@ def to_device(split: Split, mesh: Mesh) -> Data:
 
 def init_state(model: Model, settings: Settings, mesh: Mesh) -> TrainState:
   """The state at step 0, on every device."""
-
-  def init(key: jax.Array) -> TrainState:
-    params = model.init(key)
-    opt_state = _optimizer(settings).init(params)
-    return TrainState(params, opt_state, jnp.zeros((), jnp.int32))
-
   key, _, _ = _keys(settings.seed)
-  everywhere = NamedSharding(mesh, PartitionSpec())
-  return jax.jit(init, out_shardings=everywhere)(key)
+  params = model.init(key)
+  opt_state = jax.jit(_optimizer(settings).init)(params)
+  state = TrainState(params, opt_state, jnp.zeros((), jnp.int32))
+  return jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
 
 
 class Order(NamedTuple):

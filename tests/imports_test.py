@@ -70,7 +70,10 @@ TABLE = (
   Entry('figures', ('numpy', 'PIL')),
   Entry('report', ('jinja2',)),
   # Entry. `main` is the only module with flags.
-  Entry('run', ('jax', 'numpy', 'ml_collections')),
+  Entry('workdir', ('ml_collections',)),
+  Entry('job', ('numpy', 'ml_collections')),
+  Entry('results', ('jax',)),
+  Entry('run', ('jax',)),
   Entry('main', ('jax', 'absl', 'ml_collections')),
 )
 

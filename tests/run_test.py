@@ -19,7 +19,9 @@ from jax.sharding import AxisType
 from PIL import Image
 
 from mmjsd_jax import config as configuration
+from mmjsd_jax import job as jobs
 from mmjsd_jax import journal, run
+from mmjsd_jax import workdir as workdirs
 from mmjsd_jax.data import idx, polymnist
 from mmjsd_jax.evaluation import classifiers
 from mmjsd_jax.gaussian import Gaussian
@@ -57,7 +59,7 @@ def _config(**changes):
 
 
 def _prepare(config, workdir, mode='train_and_evaluate'):
-  return run.prepare(config, workdir, mode=mode, command='test')
+  return jobs.prepare(config, workdir, mode=mode, command='test')
 
 
 def _read(workdir, name='results.json'):
@@ -222,7 +224,7 @@ def test_an_unwritable_workdir_is_refused(tmp_path, monkeypatch):
   def refuse(**_):
     raise PermissionError(13, 'Permission denied')
 
-  monkeypatch.setattr(run.tempfile, 'TemporaryFile', refuse)
+  monkeypatch.setattr(workdirs.tempfile, 'TemporaryFile', refuse)
   assert 'Permission denied' in _refusal(_config(), tmp_path / 'run')
 
 
@@ -235,7 +237,7 @@ def test_a_workdir_without_a_run_is_not_evaluated(tmp_path):
   message = _refusal(_config(), tmp_path / 'run', mode='evaluate')
   assert 'holds no run: run.json is missing' in message
   with pytest.raises(FileNotFoundError, match='holds no run'):
-    run.stored_config(tmp_path)
+    workdirs.stored_config(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -253,7 +255,7 @@ def test_a_run_is_claimed_and_other_data_are_refused(tmp_path):
   job = _prepare(_config(), workdir)
   assert job.dataset.modalities == ('m0', 'm3')
   assert [path.name for path in workdir.iterdir()] == ['run.json']
-  assert run.stored_config(workdir) == _config()
+  assert workdirs.stored_config(workdir) == _config()
   stored = _read(workdir, 'run.json')
   stored['data']['fingerprint'] = '0'
   (workdir / 'run.json').write_text(json.dumps(stored))
@@ -367,7 +369,7 @@ def test_evaluating_again_gives_the_same_metrics(copied, monkeypatch):
   before = _read(copied)
   (copied / 'results.json').unlink()
   _make_cheap(monkeypatch)
-  run.execute(_prepare(run.stored_config(copied), copied, mode='evaluate'))
+  run.execute(_prepare(workdirs.stored_config(copied), copied, mode='evaluate'))
   after = _read(copied)
   # JSON tells every float64 in full, so this is equality to the bit.
   assert after['metrics'] == before['metrics']
@@ -390,7 +392,7 @@ def test_a_longer_run_goes_on(copied, monkeypatch):
   lines = journal.read_metrics(copied)
   assert lines[:2] == first
   assert [line['step'] for line in lines] == [2, 4, 6, 8]
-  assert run.stored_config(copied).train.num_steps == 8
+  assert workdirs.stored_config(copied).train.num_steps == 8
 
 
 def test_results_that_cannot_be_written_leave_the_old_ones(copied, monkeypatch):

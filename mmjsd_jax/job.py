@@ -1,0 +1,187 @@
+"""A job: configuration, data, model and settings that fit together."""
+
+import logging
+import pathlib
+from typing import NamedTuple
+
+import ml_collections
+import numpy as np
+
+from mmjsd_jax import config as configuration
+from mmjsd_jax import likelihoods, model
+from mmjsd_jax import workdir as workdirs
+from mmjsd_jax.data import polymnist
+from mmjsd_jax.data.dataset import Dataset, Split, check, fingerprint
+from mmjsd_jax.modalities import polymnist_image
+from mmjsd_jax.model import Modality, Model
+from mmjsd_jax.train import Settings, check_batch, make_mesh
+
+_log = logging.getLogger(__name__)
+
+
+class Job(NamedTuple):
+  """A run that has been found possible."""
+
+  config: ml_collections.ConfigDict
+  workdir: pathlib.Path
+  mode: str
+  command: str
+  dataset: Dataset
+  training: Split  # dataset.train without what is held out
+  validation: Split | None
+  model: Model
+  settings: Settings
+
+  @property
+  def substitutions(self) -> list[str]:
+    """What stands in for the papers' data, and why. Empty if nothing does."""
+    return [self.dataset.substituted] if self.dataset.substituted else []
+
+
+def prepare(
+  config: ml_collections.ConfigDict,
+  workdir: pathlib.Path,
+  *,
+  mode: str,
+  command: str,
+) -> Job:
+  """Checks everything that can be checked before any work is done.
+
+  Raises:
+    ValueError: a configuration that cannot work, data that are not what they
+      should be, or a workdir that holds another run.
+    OSError: files that are missing or cannot be read or written.
+  """
+  configuration.validate(config)
+  workdirs.check(workdir, config, mode)
+  dataset = _load(config)
+  check(dataset)
+  training, validation = _hold_out(
+    dataset.train, config.data.num_validation, config.data.seed
+  )
+  check_batch(config.train.batch_size, len(training.labels), make_mesh())
+  workdirs.claim(workdir, config, dataset, mode)
+  job = Job(
+    config=config,
+    workdir=workdir,
+    mode=mode,
+    command=command,
+    dataset=dataset,
+    training=training,
+    validation=validation,
+    model=_make_model(config, training),
+    settings=_make_settings(config, dataset, len(training.labels)),
+  )
+  for line in (f'data: {dataset.source}', *job.substitutions):
+    _log.info('%s', line)
+  return job
+
+
+def before_data(model: Model) -> Model:
+  """The model whose start has seen no data: random weights alone.
+
+  The baseline 'untrained' of the evaluation. A median colour to start from is
+  already learned from the training images.
+  """
+  return model._replace(
+    modality_list=tuple(
+      modality._replace(decoder=modality.decoder.clone(first_colour=None))
+      for modality in model.modality_list
+    )
+  )
+
+
+def _load(config: ml_collections.ConfigDict) -> Dataset:
+  """The data set, with the modalities that the configuration names."""
+  configuration.validate_for_modalities(config, polymnist.MODALITIES)
+  dataset = polymnist.load(
+    digits=config.data.digits,
+    directory=config.data.dir,
+    backgrounds=tuple(config.data.backgrounds),
+    seed=config.data.seed,
+    embedded_repeats=config.data.embedded_repeats,
+    allow_download=config.data.allow_download,
+  )
+  chosen = tuple(config.data.modalities) or dataset.modalities
+  used = tuple(name for name in dataset.modalities if name in chosen)
+  if used == dataset.modalities:
+    return dataset
+
+  def keep(split: Split) -> Split:
+    return Split({name: split.inputs[name] for name in used}, split.labels)
+
+  train_split, test_split = keep(dataset.train), keep(dataset.test)
+  return dataset._replace(
+    modalities=used,
+    train=train_split,
+    test=test_split,
+    fingerprint=fingerprint(train_split, test_split),
+  )
+
+
+def _hold_out(
+  split: Split, num_held_out: int, seed: int
+) -> tuple[Split, Split | None]:
+  """The split without `num_held_out` tuples chosen by seed, and those."""
+  if not num_held_out:
+    return split, None
+  if num_held_out >= len(split.labels):
+    raise ValueError(
+      f'config.data.num_validation must be below the {len(split.labels)} '
+      f'training tuples; got {num_held_out}'
+    )
+  order = np.random.default_rng(seed).permutation(len(split.labels))
+
+  def take(rows: np.ndarray) -> Split:
+    rows = np.sort(rows)
+    inputs = {name: images[rows] for name, images in split.inputs.items()}
+    return Split(inputs, split.labels[rows])
+
+  return take(order[num_held_out:]), take(order[:num_held_out])
+
+
+def _make_model(config: ml_collections.ConfigDict, training: Split) -> Model:
+  latent_dim, hidden_dim = config.model.latent_dim, config.model.hidden_dim
+  starts_at_median = config.model.first_colour == 'median'
+  return Model(
+    tuple(
+      Modality(
+        name,
+        polymnist_image.IMAGE_SHAPE,
+        polymnist_image.Encoder(latent_dim, hidden_dim),
+        polymnist_image.Decoder(
+          _median_colour(images) if starts_at_median else None
+        ),
+        model.pixels_to_float,
+        likelihoods.laplace,
+      )
+      for name, images in training.inputs.items()
+    ),
+    latent_dim,
+    configuration.make_objective(config),
+    tuple(config.objective.pi) or None,
+  )
+
+
+def _median_colour(images: np.ndarray) -> tuple[float, ...]:
+  """Median of every channel over at most 1,000 images, evenly spread."""
+  spread = images[:: -(-len(images) // 1000)]
+  return tuple(float(x) for x in np.median(spread, axis=(0, 1, 2)) / 255)
+
+
+def _make_settings(
+  config: ml_collections.ConfigDict, dataset: Dataset, num_examples: int
+) -> Settings:
+  steps_per_epoch = num_examples // config.train.batch_size
+  weights = tuple(config.objective.likelihood_weights)
+  return Settings(
+    seed=config.seed,
+    num_steps=config.train.num_steps
+    or config.train.num_epochs * steps_per_epoch,
+    batch_size=config.train.batch_size,
+    learning_rate=config.train.learning_rate,
+    beta=config.objective.beta,
+    likelihood_weights=weights or (1.0,) * len(dataset.modalities),
+    log_every=config.train.log_every,
+    checkpoint_every=config.train.checkpoint_every,
+  )

@@ -1,0 +1,142 @@
+"""results.json, and the report and figures that are made of it."""
+
+import datetime
+import importlib.metadata
+import logging
+import os
+import pathlib
+import platform
+from typing import Any
+
+import jax
+
+from mmjsd_jax import __version__, curves, figures, published, report
+from mmjsd_jax import config as configuration
+from mmjsd_jax.evaluation.samples import FigureSamples
+from mmjsd_jax.files import write_json
+from mmjsd_jax.job import Job
+from mmjsd_jax.journal import read_metrics
+from mmjsd_jax.model import Params
+
+_log = logging.getLogger(__name__)
+
+
+def make_results(
+  job: Job,
+  *,
+  started: str,
+  training: dict[str, Any],
+  metrics: dict[str, Any],
+  seconds: float,
+) -> dict[str, Any]:
+  """Everything that results.json holds, in plain JSON types.
+
+  Args:
+    job: what was run.
+    started: of `now`.
+    training: of `training_block`.
+    metrics: of `evaluate.evaluate`.
+    seconds: that the evaluation took.
+  """
+  results = {
+    'schema': 1,
+    'name': job.config.name,
+    'version': __version__,
+    'command': job.command,
+    'workdir': str(job.workdir),
+    'started': started,
+    'finished': now(),
+    'config': configuration.to_dict(job.config),
+    'objective': {
+      'preset': job.config.objective.preset,
+      **job.model.objective._asdict(),
+    },
+    'data': {
+      'name': job.dataset.name,
+      'source': job.dataset.source,
+      'substituted': job.dataset.substituted,
+      'fingerprint': job.dataset.fingerprint,
+      'num_train': len(job.training.labels),
+      'num_validation': job.config.data.num_validation,
+      'num_test': len(job.dataset.test.labels),
+      'modalities': list(job.dataset.modalities),
+      'num_classes': job.dataset.num_classes,
+    },
+    'substitutions': job.substitutions,
+    'environment': _environment(),
+    'training': training,
+    'evaluation': {'seconds': round(seconds, 1)},
+    'metrics': metrics,
+  }
+  return results | {'published': published.matching(results)}
+
+
+def write_results(
+  workdir: pathlib.Path, results: dict[str, Any], samples: FigureSamples
+) -> None:
+  """Writes figures/, report.html and, last, results.json.
+
+  Raises:
+    OSError: something cannot be written; an older results.json stays.
+  """
+  runs = {results['objective']['preset']: results}
+  pictures = {
+    name: figures.to_png(pixels)
+    for name, pixels in figures.sample_figures(samples).items()
+  }
+  pictures['curves'] = curves.curves_figure(runs)
+  pictures['loss'] = curves.loss_figure(runs)
+  folder = workdir / 'figures'
+  folder.mkdir(exist_ok=True)
+  for name, png in pictures.items():
+    figures.write_png(png, folder / f'{name}.png')
+  report.write_report(results, pictures, workdir / 'report.html')
+  write_json(workdir / 'results.json', results)
+  _log.info('report: %s', workdir / 'report.html')
+
+
+def training_block(
+  job: Job, step: int, seconds: float, params: Params
+) -> dict[str, Any]:
+  """The block 'training': length, time and history up to `step`."""
+  batch_size = job.settings.batch_size
+  steps_per_epoch = len(job.training.labels) // batch_size
+  return {
+    'steps': step,
+    'epochs': step / steps_per_epoch,
+    'samples_seen': step * batch_size,
+    'batch_size': batch_size,
+    'seconds': round(seconds, 1),
+    'samples_per_second': round(step * batch_size / seconds, 1),
+    'num_parameters': sum(leaf.size for leaf in jax.tree.leaves(params)),
+    'history': read_metrics(job.workdir),
+    'checkpoint_step': step,
+  }
+
+
+def now() -> str:
+  """The time in UTC, ISO 8601."""
+  return datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds')
+
+
+def _environment() -> dict[str, Any]:
+  packages = (
+    'jax',
+    'jaxlib',
+    'flax',
+    'optax',
+    'orbax-checkpoint',
+    'numpy',
+    'scikit-learn',
+  )
+  return {
+    'python': platform.python_version(),
+    **{name: importlib.metadata.version(name) for name in packages},
+    'platform': jax.default_backend(),
+    'device': jax.devices()[0].device_kind,
+    'num_devices': jax.device_count(),
+    'num_processes': jax.process_count(),
+    'cpu_count': len(os.sched_getaffinity(0))
+    if hasattr(os, 'sched_getaffinity')
+    else os.cpu_count(),
+  }
