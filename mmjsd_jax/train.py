@@ -172,6 +172,7 @@ def make_validation_loss(
   rows = np.arange(padded).reshape(num_chunks, -1)
   data = to_device(split, mesh)
   _, _, key_noise = _keys(settings.seed)
+  key_chunks = jax.random.fold_in(key_noise, 2**32 - 1)  # no step's
 
   @jax.jit
   def loss(params: Params, data: Data) -> jax.Array:
@@ -182,7 +183,7 @@ def make_validation_loss(
         for name, images in data.items()
       }
       terms = model.elbo(
-        jax.random.fold_in(key_noise, -1 - index),
+        jax.random.fold_in(key_chunks, index),
         params,
         batch,
         beta=settings.beta,
