@@ -39,6 +39,8 @@ _DEFINITIONS = (
   'trained on that many training examples and scored on the test set. The '
   'untrained columns are the same probe on the randomly initialised encoder: '
   'what the architecture gives away for free.',
+  'Untrained, here and in the log-likelihood: random weights, before any data '
+  'were seen, even where training starts from the median colour.',
   'Conditional coherence: a modality is generated from a draw of q(z | x of a '
   'subset); the share that a classifier assigns to the class of the inputs. '
   'Modalities of the subset itself are left out.',
