@@ -19,7 +19,7 @@ Legend in gaussian.py. In nats, one number per example; nothing here averages
 over the batch.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -89,6 +89,8 @@ class ElboTerms(NamedTuple):
     unimodal_log_likelihoods: the same in the unimodal ELBOs, 0 if there are
       none. Shape [M, B].
     unimodal_regularisers: the same in the unimodal ELBOs. Shape [M, B].
+    style_regularisers: KL(q(s_m | x_m) || N(0, I)), without weights, 0 if
+      there are no styles or the modality is absent. Shape [M, B].
   """
 
   objective: jax.Array
@@ -96,6 +98,7 @@ class ElboTerms(NamedTuple):
   regulariser: jax.Array
   unimodal_log_likelihoods: jax.Array
   unimodal_regularisers: jax.Array
+  style_regularisers: jax.Array
 
 
 CHOICES = {
@@ -228,12 +231,17 @@ def elbo(
   beta: jax.typing.ArrayLike = 1.0,
   pi: jax.Array | None = None,
   likelihood_weights: jax.Array | None = None,
+  styles: Sequence[Gaussian] | None = None,
+  beta_style: jax.typing.ArrayLike = 1.0,
+  style_weights: jax.Array | None = None,
 ) -> ElboTerms:
   """The objective, to be maximised, and its terms.
 
     sum_m w_m log p(x_m | z) - beta D(q(z | X) || p(z)),  z ~ q(z | X),
 
-  plus the unimodal ELBOs where the objective has them; or, for 'iwae' and
+  plus the unimodal ELBOs where the objective has them, less, for modality-
+  specific latents, beta * beta_style sum_m w^s_m KL(q(s_m | x_m) || N(0, I)) in
+  the joint and again in the unimodal ELBOs (mmJSD, Eq. 10); or, for 'iwae' and
   'dreg', log of the mean over K draws per component of
   exp(sum_m w_m log p(x_m | z) + beta log p(z) - beta log q(z | X)), with the
   density of the whole mixture as q.
@@ -254,11 +262,17 @@ def elbo(
     pi: weights of the Jensen-Shannon divergence, one per modality and the
       prior last, summing to one. Shape [M + 1]; None means uniform.
     likelihood_weights: w_m. Shape [M]; None means ones.
+    styles: q(s_m | x_m), one per modality, each of its own size. Shape
+      [B, D_m]. None means none. `log_likelihood_fn` draws and decodes them.
+    beta_style: weight of their KL, relative to beta. Scalar.
+    style_weights: w^s_m. Shape [M]; None means ones.
 
   Raises:
-    ValueError: shapes or dtypes that do not fit.
+    ValueError: shapes or dtypes that do not fit; styles with an importance-
+      weighted bound, in which log_likelihood_fn has to add
+      log p(s_m) - log q(s_m | x_m) itself.
   """
-  _check_inputs(experts, present, likelihood_weights, objective)
+  _check_inputs(experts, present, objective, likelihood_weights, style_weights)
   num_modalities = experts.mean.shape[0]
   dtype = experts.mean.dtype
   if likelihood_weights is None:
@@ -277,6 +291,11 @@ def elbo(
   joint = joint_posterior(experts, objective, present=present, pi=pi)
 
   if objective.bound != 'elbo':
+    if styles is not None:
+      raise ValueError(
+        f"styles need bound='elbo'; got {objective.bound!r}, for which "
+        'log_likelihood_fn has to add log p(s) - log q(s | x) itself'
+      )
     log_weights, fits, regulariser = _importance_log_weights(
       key_joint, joint, log_likelihood_fn, objective, present, beta, weights
     )
@@ -285,7 +304,7 @@ def elbo(
     )
     value = jnp.where(_any_present(joint), value, 0)
     nothing = jnp.zeros_like(fits)
-    return ElboTerms(value, fits, regulariser, nothing, nothing)
+    return ElboTerms(value, fits, regulariser, nothing, nothing, nothing)
 
   regulariser = _regulariser(
     key_regulariser, experts, joint, objective, present, pi
@@ -306,7 +325,12 @@ def elbo(
 
   zeros = jnp.zeros_like(log_likelihoods[:, 0])  # [M, B]
   joint_terms = own_terms = own_kls = zeros
-  value = -beta * regulariser
+  style_kls = _style_regularisers(styles, present, zeros)
+  if style_weights is None:
+    style_weights = jnp.ones(num_modalities, dtype)
+  style_terms = beta_style * jnp.sum(style_weights[:, None] * style_kls, axis=0)
+  num_elbos = objective.joint_likelihood + objective.unimodal_elbos
+  value = -beta * (regulariser + num_elbos * style_terms)
   if objective.joint_likelihood:
     num_draws = draw_weights.shape[0]
     joint_terms = jnp.sum(
@@ -319,7 +343,9 @@ def elbo(
     if objective.unimodal_weights_as_released:
       own_weights = jnp.ones_like(own_weights)
     value += jnp.sum(own_weights * own_terms - beta * own_kls, axis=0)
-  return ElboTerms(value, joint_terms, regulariser, own_terms, own_kls)
+  return ElboTerms(
+    value, joint_terms, regulariser, own_terms, own_kls, style_kls
+  )
 
 
 def importance_bound(
@@ -442,6 +468,28 @@ def _unimodal_posteriors(experts, present, objective):
   return gaussian.product(alone, present=mask, prior_expert=True)
 
 
+def _style_regularisers(styles, present, zeros):
+  """KL(q(s_m | x_m) || N(0, I)). Shape [M, B], zero where absent."""
+  if styles is None:
+    return zeros
+  num_modalities, batch = zeros.shape
+  shapes = [style.mean.shape for style in styles]
+  if len(styles) != num_modalities or any(
+    len(shape) != 2 or shape[0] != batch for shape in shapes
+  ):
+    raise ValueError(
+      f'styles must be {num_modalities} Gaussians of shape [{batch}, D_m]; '
+      f'got {shapes}'
+    )
+  divergences = []
+  for index, style in enumerate(styles):
+    if present is not None:
+      style = _where_present(style, present[index])
+    # Zero where absent: those slots now hold N(0, I).
+    divergences.append(gaussian.kl_to_standard_normal(style))
+  return jnp.stack(divergences)
+
+
 def _log_likelihoods(log_likelihood_fn, z, present):
   """Log-likelihoods [M, N, B], zero where absent."""
   values = log_likelihood_fn(z)
@@ -472,7 +520,7 @@ def _any_present(joint: Mixture) -> jax.Array:
   return jnp.any(joint.weights > 0, axis=0)
 
 
-def _check_inputs(experts, present, likelihood_weights, objective):
+def _check_inputs(experts, present, objective, *weights):
   _checked(objective)
   shape = experts.mean.shape
   if len(shape) != 3 or experts.log_var.shape != shape:
@@ -487,11 +535,11 @@ def _check_inputs(experts, present, likelihood_weights, objective):
       f'present must be bool of shape {shape[:2]}; got {present.dtype} of '
       f'shape {present.shape}'
     )
-  if likelihood_weights is not None:
-    got = jnp.shape(likelihood_weights)
-    if got != shape[:1]:
+  names = ('likelihood_weights', 'style_weights')
+  for name, values in zip(names, weights, strict=True):
+    if values is not None and jnp.shape(values) != shape[:1]:
       raise ValueError(
-        f'likelihood_weights must have shape {shape[:1]}; got {got}'
+        f'{name} must have shape {shape[:1]}; got {jnp.shape(values)}'
       )
 
 
