@@ -4,8 +4,8 @@
 #
 #   MMJSD_DATA_DIR=/path/to/data launch/polymnist_paper.sh
 #
-# For a GPU: on two CPU cores an objective takes most of a day. Started again, it
-# goes on where it was. See launch/environment.sh for the environment variables.
+# For a GPU: on two CPU cores an objective takes some seven hours. Started again,
+# it goes on where it was. See launch/environment.sh for the environment variables.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=environment.sh
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
