@@ -10,7 +10,8 @@ import pytest
 from absl import flags
 
 from mmjsd_jax import config as configuration
-from mmjsd_jax import main, run
+from mmjsd_jax import main
+from mmjsd_jax.files import write_json
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CONFIG = '--config=configs/polymnist.py'
@@ -135,7 +136,7 @@ def test_tuples_are_overridden_as_python_writes_them(parse):
 def test_evaluation_finds_the_config_in_the_workdir(parse, tmp_path):
   config = configuration.default()
   config.seed = 7
-  run.write_json(
+  write_json(
     tmp_path / 'run.json',
     {
       'config': configuration.to_dict(config),
