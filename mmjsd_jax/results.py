@@ -92,7 +92,25 @@ def write_results(
     figures.write_png(png, folder / f'{name}.png')
   report.write_report(results, pictures, workdir / 'report.html')
   write_json(workdir / 'results.json', results)
+  _tell(results['metrics'])
   _log.info('report: %s', workdir / 'report.html')
+
+
+def _tell(metrics: dict[str, Any]) -> None:
+  """The headline numbers, for whoever waits at the terminal."""
+  probes = {k: v for k, v in metrics['probe'].items() if k.isdigit()}
+  for name, block in (
+    *((f'linear probe, {size} latents', probes[size]) for size in probes),
+    ('conditional coherence', metrics['coherence']['conditional']),
+  ):
+    values = [f'{n}: {value:.3f}' for n, value in block['by_size'].items()]
+    _log.info('%s by number of inputs: %s', name, ', '.join(values))
+  _log.info(
+    'joint coherence %.4f (chance %.4f), log p(X) %.1f nats',
+    metrics['coherence']['joint'],
+    metrics['coherence']['joint_chance'],
+    metrics['log_likelihood']['joint']['value'],
+  )
 
 
 def training_block(
