@@ -86,7 +86,7 @@ def _runs(runs: Mapping[str, Results]) -> Table:
         tables.count(training.get('epochs')),
         duration(training.get('seconds')),
         duration(get(results, 'evaluation', 'seconds')),
-        str(environment.get('device', tables.MISSING)),
+        tables.device(environment),
         results['data']['fingerprint'][:12],
         f'mmjsd_jax {results["version"]}, ' + ', '.join(versions),
         results['finished'],

@@ -340,7 +340,7 @@ def _run(results: Results) -> Table:
     ),
     ('evaluation time', duration(get(results, 'evaluation', 'seconds'))),
     ('checkpoint evaluated', f'step {count(training.get("checkpoint_step"))}'),
-    ('device', str(results['environment'].get('device', tables.MISSING))),
+    ('device', tables.device(results['environment'])),
     ('started, finished', f'{results["started"]}, {results["finished"]}'),
     ('command', results['command']),
     ('working directory', results['workdir']),

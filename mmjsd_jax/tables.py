@@ -53,6 +53,17 @@ def count(value: float | None) -> str:
   return f'{value:,.0f}' if value == int(value) else f'{value:,.1f}'
 
 
+def device(environment: Results) -> str:
+  """The device by name and number; for a CPU, its cores."""
+  name = environment.get('device')
+  if name is None:
+    return MISSING
+  if environment.get('platform') == 'cpu':
+    cores = environment.get('cpu_count')
+    return f'{name}, {cores} cores' if cores else str(name)
+  return f'{environment.get("num_devices", 1)} x {name}'
+
+
 def duration(seconds: float | None) -> str:
   """Seconds as hours, minutes and seconds, the smaller ones if they matter."""
   if not is_number(seconds):
