@@ -31,6 +31,10 @@ def get_config(arg=None):
     config.model.latent_dim = 64
     config.model.first_colour = 'median'
     config.objective.beta = 1.0
+    if config.objective.preset == 'mvae':
+      # At once in full, the KL widens experts, which the prior expert joins in
+      # every product, until nothing is left of them.
+      config.objective.beta_warmup_steps = 750
     config.train.batch_size = 64
     config.train.num_steps = 1500
     config.train.log_every = 50

@@ -47,6 +47,7 @@ def default() -> ml_collections.ConfigDict:
   objective = config.objective = ml_collections.ConfigDict()
   objective.preset = 'mopoe'  # objectives.PRESETS
   objective.beta = 2.5  # weight of the regulariser; MoPoE, App. D
+  objective.beta_warmup_steps = 0  # in which beta rises from 0 to its value
   objective.pi = ()  # Jensen-Shannon weights, prior last; () is uniform
   objective.likelihood_weights = ()  # one per modality; () is ones
   # Fields of objectives.Objective that differ from the preset's; None keeps it.
@@ -140,7 +141,12 @@ def validate(config: ml_collections.ConfigDict) -> None:
     'evaluation.num_log_likelihood_examples',
   ):
     _at_least(config, key, 1)
-  for key in ('data.num_validation', 'train.num_epochs', 'train.num_steps'):
+  for key in (
+    'data.num_validation',
+    'objective.beta_warmup_steps',
+    'train.num_epochs',
+    'train.num_steps',
+  ):
     _at_least(config, key, 0)
   for key in ('seed', 'data.seed', 'evaluation.seed'):
     # JAX would cut off what is beyond 32 bits.

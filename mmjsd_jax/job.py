@@ -107,10 +107,7 @@ def _load(config: ml_collections.ConfigDict) -> Dataset:
   if used == dataset.modalities:
     return dataset
 
-  def keep(split: Split) -> Split:
-    return Split({name: split.inputs[name] for name in used}, split.labels)
-
-  train_split, test_split = keep(dataset.train), keep(dataset.test)
+  train_split, test_split = dataset.train.only(used), dataset.test.only(used)
   return dataset._replace(
     modalities=used,
     train=train_split,
@@ -131,13 +128,10 @@ def _hold_out(
       f'training tuples; got {num_held_out}'
     )
   order = np.random.default_rng(seed).permutation(len(split.labels))
-
-  def take(rows: np.ndarray) -> Split:
-    rows = np.sort(rows)
-    inputs = {name: images[rows] for name, images in split.inputs.items()}
-    return Split(inputs, split.labels[rows])
-
-  return take(order[num_held_out:]), take(order[:num_held_out])
+  return (
+    split.keep(np.sort(order[num_held_out:])),
+    split.keep(np.sort(order[:num_held_out])),
+  )
 
 
 def _make_model(config: ml_collections.ConfigDict, training: Split) -> Model:
@@ -181,6 +175,7 @@ def _make_settings(
     batch_size=config.train.batch_size,
     learning_rate=config.train.learning_rate,
     beta=config.objective.beta,
+    beta_warmup_steps=config.objective.beta_warmup_steps,
     likelihood_weights=weights or (1.0,) * len(dataset.modalities),
     log_every=config.train.log_every,
     checkpoint_every=config.train.checkpoint_every,

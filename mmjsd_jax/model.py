@@ -1,18 +1,20 @@
 """A multimodal VAE: encode, fuse, sample, decode, and the objective of it all.
 
-Pure functions of (params, ...); a `Model` holds only what is static. Legend in
-gaussian.py.
+The latents of modality m are (s_m, z): its style s_m, which may be empty, in
+front of z, which all modalities share (mmJSD, Sec. 3.3). Pure functions of
+(params, ...); a `Model` holds only what is static. Legend in gaussian.py.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from mmjsd_jax import objectives
+from mmjsd_jax import gaussian, objectives
 from mmjsd_jax.gaussian import Gaussian
 from mmjsd_jax.mixture import Mixture
 from mmjsd_jax.objectives import ElboTerms, Objective
@@ -26,10 +28,13 @@ class Modality(NamedTuple):
   Attributes:
     name: its key in inputs and parameters.
     shape: of one example as stored, without the batch.
-    encoder: x [B, ...] -> Gaussian [B, D].
-    decoder: z [..., D] -> the likelihood's parameter, [..., *shape].
+    encoder: x [B, ...] -> Gaussian [B, style_dim + D], the style first.
+    decoder: [..., style_dim + D] -> the likelihood's parameter, [..., *shape].
     to_float: stored x (uint8 images) to the values that networks see.
     log_likelihood: (x [B, ...], decoded [..., B, ...]) -> [..., B], in nats.
+    style_dim: D_m, latents of this modality alone.
+    at_access: (key, x as stored [B, ...]) -> x as stored: what is drawn anew
+      whenever an example is used. None changes nothing.
   """
 
   name: str
@@ -38,15 +43,43 @@ class Modality(NamedTuple):
   decoder: nn.Module
   to_float: Callable[[jax.Array], jax.Array]
   log_likelihood: Callable[[jax.Array, jax.Array], jax.Array]
+  style_dim: int = 0
+  at_access: Callable[[jax.Array, jax.Array], jax.Array] | None = None
+
+
+class Posteriors(NamedTuple):
+  """Unimodal posteriors. Every leaf has the examples along axis 1.
+
+  Attributes:
+    shared: q(z | x_m). Shape [M, B, D].
+    styles: q(s_m | x_m), one for each modality. Shape [1, B, D_m].
+  """
+
+  shared: Gaussian
+  styles: tuple[Gaussian, ...]
+
+  def take(self, rows: np.ndarray) -> 'Posteriors':
+    """Those of the examples `rows`."""
+    return jax.tree.map(lambda leaf: leaf[:, rows], self)
 
 
 class Model(NamedTuple):
-  """Static description of a multimodal VAE."""
+  """Static description of a multimodal VAE.
+
+  Attributes:
+    modality_list: in the order of the leading axis M.
+    latent_dim: D, of the shared latents.
+    objective: the cell of the grid.
+    pi: weights of the Jensen-Shannon divergence, the prior last.
+    draws_per_decode: decode so many draws of z at a time, and again for the
+      gradient, so that memory does not grow with K. 0 decodes all at once.
+  """
 
   modality_list: tuple[Modality, ...]
   latent_dim: int
   objective: Objective
   pi: tuple[float, ...] | None = None
+  draws_per_decode: int = 0
 
   @property
   def modalities(self) -> tuple[str, ...]:
@@ -61,20 +94,33 @@ class Model(NamedTuple):
         jax.random.fold_in(key, index)
       )
       x = jnp.zeros((1, *modality.shape), jnp.float32)
-      z = jnp.zeros((1, self.latent_dim), jnp.float32)
+      z = jnp.zeros((1, modality.style_dim + self.latent_dim), jnp.float32)
       params[modality.name] = {
         'encoder': _init(modality.encoder, key_encoder, x),
         'decoder': _init(modality.decoder, key_decoder, z),
       }
     return params
 
+  def access(
+    self, key: jax.Array, inputs: dict[str, jax.Array]
+  ) -> dict[str, jax.Array]:
+    """What is used of examples as stored: draws that belong to the access."""
+    return {
+      modality.name: inputs[modality.name]
+      if modality.at_access is None
+      else modality.at_access(
+        jax.random.fold_in(key, index), inputs[modality.name]
+      )
+      for index, modality in enumerate(self.modality_list)
+    }
+
   def encode(
     self,
     params: Params,
     inputs: dict[str, jax.Array],
     present: jax.Array | None = None,
-  ) -> Gaussian:
-    """Unimodal posteriors q(z | x_m). Shape [M, B, D].
+  ) -> Posteriors:
+    """Unimodal posteriors of B examples.
 
     Args:
       params: of `init`.
@@ -82,21 +128,43 @@ class Model(NamedTuple):
       present: Bool, shape [M, B]; absent inputs are replaced before they reach
         a network, whatever they hold.
     """
-    experts = [
-      _apply(modality.encoder, params[modality.name]['encoder'], x)
-      for modality, x in zip(
-        self.modality_list, self._floats(inputs, present), strict=True
-      )
-    ]
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *experts)
+    shared, styles = [], []
+    for modality, x in zip(
+      self.modality_list, self._floats(inputs, present), strict=True
+    ):
+      q = _apply(modality.encoder, params[modality.name]['encoder'], x)
+      if q.mean.shape[-1] != modality.style_dim + self.latent_dim:
+        raise ValueError(
+          f'the encoder of {modality.name} must have {modality.style_dim} + '
+          f'{self.latent_dim} latents; got {q.mean.shape[-1]}'
+        )
+      cut = modality.style_dim
+      styles.append(jax.tree.map(lambda leaf, n=cut: leaf[None, :, :n], q))
+      shared.append(jax.tree.map(lambda leaf, n=cut: leaf[:, n:], q))
+    return Posteriors(
+      jax.tree.map(lambda *leaves: jnp.stack(leaves), *shared), tuple(styles)
+    )
 
-  def decode(self, params: Params, z: jax.Array) -> dict[str, jax.Array]:
-    """Means of p(x_m | z) of every modality. z [..., D] -> [..., *shape]."""
+  def decode(
+    self, params: Params, z: jax.Array, styles: Sequence[jax.Array] = ()
+  ) -> dict[str, jax.Array]:
+    """The parameters of p(x_m | s_m, z), such as means, of every modality.
+
+    Args:
+      params: of `init`.
+      z: Shape [..., D].
+      styles: one for each modality, [..., D_m]; () where all are empty.
+
+    Returns:
+      Modality name -> [..., *shape].
+    """
     return {
       modality.name: _apply(
-        modality.decoder, params[modality.name]['decoder'], z
+        modality.decoder, params[modality.name]['decoder'], latents
       )
-      for modality in self.modality_list
+      for modality, latents in zip(
+        self.modality_list, self._latents([z], styles), strict=True
+      )
     }
 
   def log_likelihoods(
@@ -104,26 +172,81 @@ class Model(NamedTuple):
     params: Params,
     inputs: dict[str, jax.Array],
     z: jax.Array,
+    styles: Sequence[jax.Array] = (),
     present: jax.Array | None = None,
   ) -> jax.Array:
-    """log p(x_m | z[m]), in nats, unweighted. [M, N, B, D] -> [M, N, B]."""
-    return jnp.stack(
-      [
-        modality.log_likelihood(
-          x,
-          _apply(modality.decoder, params[modality.name]['decoder'], z[index]),
-        )
-        for index, (modality, x) in enumerate(
-          zip(self.modality_list, self._floats(inputs, present), strict=True)
-        )
-      ]
-    )
+    """log p(x_m | s_m, z[m]), in nats, unweighted. Shape [M, N, B].
 
-  def subset_posterior(self, experts: Gaussian, row: jax.Array) -> Mixture:
+    Args:
+      params: of `init`.
+      inputs: modality name -> x as stored. Shape [B, ...].
+      z: Shape [M, N, B, D].
+      styles: one for each modality, [N, B, D_m]; () where all are empty.
+      present: as in `encode`.
+    """
+    values = []
+    for modality, x, latents in zip(
+      self.modality_list,
+      self._floats(inputs, present),
+      self._latents(z, styles),
+      strict=True,
+    ):
+
+      def of_draws(latents, modality=modality, x=x):
+        decoded = _apply(
+          modality.decoder, params[modality.name]['decoder'], latents
+        )
+        return modality.log_likelihood(x, decoded)
+
+      if 0 < self.draws_per_decode < len(latents):
+        values.append(
+          jax.lax.map(
+            jax.checkpoint(of_draws),
+            latents,
+            batch_size=self.draws_per_decode,
+          )
+        )
+      else:
+        values.append(of_draws(latents))
+    return jnp.stack(values)
+
+  def subset_posterior(self, posteriors: Posteriors, row: jax.Array) -> Mixture:
     """q(z | X_k) of one subset, by the objective's rule."""
     return objectives.subset_posterior(
-      experts, row, self.objective, pi=self._pi(experts)
+      posteriors.shared, row, self.objective, pi=self._pi(posteriors.shared)
     )
+
+  def subset_styles(
+    self, posteriors: Posteriors, row: jax.Array
+  ) -> tuple[Gaussian, ...]:
+    """Styles given a subset: q(s_m | x_m) in it, else N(0, I). [B, D_m]."""
+    return tuple(
+      jax.tree.map(lambda leaf, n=index: jnp.where(row[n], leaf[0], 0), style)
+      for index, style in enumerate(posteriors.styles)
+    )
+
+  def sample_styles(
+    self, key: jax.Array, posteriors: Posteriors, row: jax.Array
+  ) -> tuple[jax.Array, ...]:
+    """One draw of `subset_styles`. Shape [B, D_m] each."""
+    return tuple(
+      gaussian.sample(jax.random.fold_in(key, index), q)
+      for index, q in enumerate(self.subset_styles(posteriors, row))
+    )
+
+  def decode_prior(
+    self, key: jax.Array, params: Params, num_samples: int
+  ) -> dict[str, jax.Array]:
+    """Decoded draws of N(0, I), styles included. [num_samples, *shape]."""
+    key_z, key_styles = jax.random.split(key)
+    z = jax.random.normal(key_z, (num_samples, self.latent_dim))
+    styles = tuple(
+      jax.random.normal(
+        jax.random.fold_in(key_styles, index), (num_samples, modality.style_dim)
+      )
+      for index, modality in enumerate(self.modality_list)
+    )
+    return self.decode(params, z, styles)
 
   def elbo(
     self,
@@ -134,19 +257,43 @@ class Model(NamedTuple):
     present: jax.Array | None = None,
     beta: jax.typing.ArrayLike = 1.0,
     likelihood_weights: jax.Array | None = None,
+    beta_style: jax.typing.ArrayLike = 1.0,
+    style_weights: jax.Array | None = None,
   ) -> ElboTerms:
     """objectives.elbo of this model. One number per example."""
-    experts = self.encode(params, inputs, present)
+    posteriors = self.encode(params, inputs, present)
+    has_styles = any(modality.style_dim for modality in self.modality_list)
     return objectives.elbo(
       key,
-      experts,
-      lambda z: self.log_likelihoods(params, inputs, z, present),
+      posteriors.shared,
+      lambda z, styles=(): self.log_likelihoods(
+        params, inputs, z, styles, present
+      ),
       objective=self.objective,
       present=present,
       beta=beta,
-      pi=self._pi(experts),
+      pi=self._pi(posteriors.shared),
       likelihood_weights=likelihood_weights,
+      styles=[jax.tree.map(lambda leaf: leaf[0], q) for q in posteriors.styles]
+      if has_styles
+      else None,
+      beta_style=beta_style,
+      style_weights=style_weights,
     )
+
+  def _latents(self, z, styles):
+    """(s_m, z[m]) of every modality; one z may serve all."""
+    zs = [z[0]] * len(self.modality_list) if len(z) == 1 else z
+    if not styles:
+      styles = [shared[..., :0] for shared in zs]
+    sizes = tuple(modality.style_dim for modality in self.modality_list)
+    got = tuple(style.shape[-1] for style in styles)
+    if got != sizes:
+      raise ValueError(f'styles must have {sizes} latents; got {got}')
+    return [
+      jnp.concatenate([style, shared], axis=-1)
+      for style, shared in zip(styles, zs, strict=True)
+    ]
 
   def _pi(self, experts: Gaussian) -> jax.Array | None:
     if self.pi is None:

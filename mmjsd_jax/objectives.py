@@ -30,9 +30,11 @@ from mmjsd_jax.gaussian import Gaussian
 from mmjsd_jax.mixture import Mixture
 
 # z -> log p(x_m | z[m]): latents [M, N, B, D], of which z[m] is for modality m
-# to decode, to log-likelihoods [M, N, B]. The caller puts finite values in the
-# place of absent modalities' data; their log-likelihoods are left out here.
-LogLikelihoodFn = Callable[[jax.Array], jax.Array]
+# to decode, to log-likelihoods [M, N, B]. With modality-specific latents it is
+# called with z and a tuple of them, [N, B, D_m] each. The caller puts finite
+# values in the place of absent modalities' data; their log-likelihoods are left
+# out here.
+LogLikelihoodFn = Callable[..., jax.Array]
 
 
 class Objective(NamedTuple):
@@ -244,7 +246,8 @@ def elbo(
   the joint and again in the unimodal ELBOs (mmJSD, Eq. 10); or, for 'iwae' and
   'dreg', log of the mean over K draws per component of
   exp(sum_m w_m log p(x_m | z) + beta log p(z) - beta log q(z | X)), with the
-  density of the whole mixture as q.
+  density of the whole mixture as q, and the styles' densities likewise, weighed
+  as their KL is.
 
   With weights and beta of one, 'kl' and no unimodal ELBOs this is a lower bound
   on log p(X). Jensen-Shannon regularisers give no bound: their dynamic prior
@@ -263,14 +266,13 @@ def elbo(
       prior last, summing to one. Shape [M + 1]; None means uniform.
     likelihood_weights: w_m. Shape [M]; None means ones.
     styles: q(s_m | x_m), one per modality, each of its own size. Shape
-      [B, D_m]. None means none. `log_likelihood_fn` draws and decodes them.
+      [B, D_m]. Every draw of z has its own draw of each, which
+      `log_likelihood_fn` gets beside z. None means none.
     beta_style: weight of their KL, relative to beta. Scalar.
     style_weights: w^s_m. Shape [M]; None means ones.
 
   Raises:
-    ValueError: shapes or dtypes that do not fit; styles with an importance-
-      weighted bound, in which log_likelihood_fn has to add
-      log p(s_m) - log q(s_m | x_m) itself.
+    ValueError: shapes or dtypes that do not fit.
   """
   _check_inputs(experts, present, objective, likelihood_weights, style_weights)
   num_modalities = experts.mean.shape[0]
@@ -286,25 +288,36 @@ def elbo(
       )
   weights = jnp.asarray(likelihood_weights, dtype)
   beta = jnp.asarray(beta, dtype)
-  key_joint, key_unimodal, key_regulariser = jax.random.split(key, 3)
+  key_joint, key_unimodal, key_regulariser, key_styles = jax.random.split(
+    key, 4
+  )
   experts = _where_present(experts, present)
+  if styles is not None:
+    styles = _checked_styles(styles, present, experts.mean.shape)
+  if style_weights is None:
+    style_weights = jnp.ones(num_modalities, dtype)
+  style_weights = jnp.asarray(beta_style * style_weights, dtype)
   joint = joint_posterior(experts, objective, present=present, pi=pi)
 
   if objective.bound != 'elbo':
-    if styles is not None:
-      raise ValueError(
-        f"styles need bound='elbo'; got {objective.bound!r}, for which "
-        'log_likelihood_fn has to add log p(s) - log q(s | x) itself'
-      )
-    log_weights, fits, regulariser = _importance_log_weights(
-      key_joint, joint, log_likelihood_fn, objective, present, beta, weights
+    log_weights, fits, regulariser, style_kls = _importance_log_weights(
+      key_joint,
+      key_styles,
+      joint,
+      styles,
+      log_likelihood_fn,
+      objective,
+      present,
+      beta,
+      weights,
+      style_weights,
     )
     value = importance_bound(
       log_weights, joint.weights, looser=objective.looser
     )
     value = jnp.where(_any_present(joint), value, 0)
     nothing = jnp.zeros_like(fits)
-    return ElboTerms(value, fits, regulariser, nothing, nothing, nothing)
+    return ElboTerms(value, fits, regulariser, nothing, nothing, style_kls)
 
   regulariser = _regulariser(
     key_regulariser, experts, joint, objective, present, pi
@@ -321,14 +334,18 @@ def elbo(
       own_regularisers = jnp.where(
         present, gaussian.kl_to_standard_normal(unimodal), 0
       )
-  log_likelihoods = _log_likelihoods(log_likelihood_fn, z, present)
+  style_draws = _style_draws(key_styles, styles, z.shape[1])
+  log_likelihoods = _log_likelihoods(log_likelihood_fn, z, style_draws, present)
 
   zeros = jnp.zeros_like(log_likelihoods[:, 0])  # [M, B]
   joint_terms = own_terms = own_kls = zeros
-  style_kls = _style_regularisers(styles, present, zeros)
-  if style_weights is None:
-    style_weights = jnp.ones(num_modalities, dtype)
-  style_terms = beta_style * jnp.sum(style_weights[:, None] * style_kls, axis=0)
+  style_kls = zeros
+  if styles is not None:
+    # Zero where absent: those slots now hold N(0, I).
+    style_kls = jnp.stack(
+      [gaussian.kl_to_standard_normal(style) for style in styles]
+    )
+  style_terms = jnp.sum(style_weights[:, None] * style_kls, axis=0)
   num_elbos = objective.joint_likelihood + objective.unimodal_elbos
   value = -beta * (regulariser + num_elbos * style_terms)
   if objective.joint_likelihood:
@@ -376,56 +393,100 @@ def importance_bound(
 
 
 def _importance_log_weights(
-  key, joint, log_likelihood_fn, objective, present, beta, weights
+  key,
+  key_styles,
+  joint,
+  styles,
+  log_likelihood_fn,
+  objective,
+  present,
+  beta,
+  weights,
+  style_weights,
 ):
-  """Log-weights [S, K, B], and the mean log-likelihoods and divergence."""
+  """Log-weights [S, K, B], and the mean log-likelihoods and divergences."""
   z = mixture.sample_components(key, joint, objective.num_samples)
-  proposal = joint
-  tag = jnp.zeros(z.shape[:-1], z.dtype)  # [S, K, B]
-  if objective.bound == 'dreg':
-    proposal = jax.lax.stop_gradient(joint)
-    axes = (1,) if objective.looser else (0, 1)
-    z, tag = _doubly_reparameterised(axes, z, tag)
   num_components, num_samples, batch, num_latents = z.shape
+  per_draw = (num_components, num_samples, batch)
+  draws = jax.tree.map(
+    lambda leaf: leaf.reshape(*per_draw, leaf.shape[-1]),
+    _style_draws(key_styles, styles, num_components * num_samples),
+  )
+  proposal, style_proposals = joint, styles
+  tag = jnp.zeros(per_draw, z.dtype)
+  if objective.bound == 'dreg':
+    proposal, style_proposals = jax.lax.stop_gradient((joint, styles))
+    axes = (1,) if objective.looser else (0, 1)
+    (z, draws), tag = _doubly_reparameterised(axes, (z, draws), tag)
   num_modalities = weights.shape[0]
-  flat = z.reshape((num_components * num_samples, batch, num_latents))
+  flat_z, flat_draws = jax.tree.map(
+    lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), (z, draws)
+  )
   log_likelihoods = _log_likelihoods(
-    log_likelihood_fn, _for_every_modality(flat, num_modalities), present
-  ).reshape((num_modalities, num_components, num_samples, batch))
-  log_prior = -0.5 * jnp.sum(gaussian.LOG_2PI + jnp.square(z), axis=-1)
-  log_ratio = mixture.log_density(z, proposal) - log_prior
+    log_likelihood_fn,
+    _for_every_modality(flat_z, num_modalities),
+    flat_draws,
+    present,
+  ).reshape((num_modalities, *per_draw))
+  log_ratio = mixture.log_density(z, proposal) - _log_prior(z)
   # A component that an example lacks has weight zero: keep its draws finite.
   log_ratio = jnp.where(joint.weights[:, None] > 0, log_ratio, 0)
+  style_ratios = jnp.zeros_like(log_likelihoods)
+  if styles is not None:
+    style_ratios = jnp.stack(
+      [
+        gaussian.log_density(draw, _lifted(q, draw.ndim)) - _log_prior(draw)
+        for draw, q in zip(draws, style_proposals, strict=True)
+      ]
+    )
   log_weights = (
     tag
     - beta * log_ratio
-    + jnp.sum(weights[:, None, None, None] * log_likelihoods, axis=0)
+    - beta * jnp.tensordot(style_weights, style_ratios, 1)
+    + jnp.tensordot(weights, log_likelihoods, 1)
   )
   shares = joint.weights[:, None] / num_samples  # [S, 1, B]
-  fits = jnp.sum(shares[None] * log_likelihoods, axis=(1, 2))
-  return log_weights, fits, jnp.sum(shares * log_ratio, axis=(0, 1))
+  return (
+    log_weights,
+    jnp.sum(shares[None] * log_likelihoods, axis=(1, 2)),
+    jnp.sum(shares * log_ratio, axis=(0, 1)),
+    jnp.sum(shares[None] * style_ratios, axis=(1, 2)),
+  )
 
 
-# The identity on (z, tag). `tag` is added to the log-weights, so that its
+def _lifted(q: Gaussian, rank: int) -> Gaussian:
+  """q with axes of length one in front, up to `rank`."""
+  return jax.tree.map(
+    lambda leaf: leaf.reshape((1,) * (rank - leaf.ndim) + leaf.shape), q
+  )
+
+
+def _log_prior(z: jax.Array) -> jax.Array:
+  """log N(z; 0, I). [..., D] -> [...]."""
+  return -0.5 * jnp.sum(gaussian.LOG_2PI + jnp.square(z), axis=-1)
+
+
+# The identity on (draws, tag). `tag` is added to the log-weights, so that its
 # cotangent, divided by its sum, is the normalised importance weight of every
 # draw: DReG multiplies the gradient through z by it once more (Tucker et al.
 # 2019, Eq. 8). So one decode serves both the weights and the gradient.
-def _doubly_reparameterised(axes, z, tag):
+def _doubly_reparameterised(axes, draws, tag):
   @jax.custom_vjp
-  def identity(z, tag):
-    return z, tag
+  def identity(draws, tag):
+    return draws, tag
 
-  def forward(z, tag):
-    return (z, tag), None
+  def forward(draws, tag):
+    return (draws, tag), None
 
   def backward(_, cotangents):
-    z_bar, tag_bar = cotangents
+    bars, tag_bar = cotangents
     total = jnp.sum(tag_bar, axis=axes, keepdims=True)
     share = tag_bar / jnp.where(total == 0, 1, total)
-    return z_bar * share[..., None], jnp.zeros_like(tag_bar)
+    bars = jax.tree.map(lambda bar: bar * share[..., None], bars)
+    return bars, jnp.zeros_like(tag_bar)
 
   identity.defvjp(forward, backward)
-  return identity(z, tag)
+  return identity(draws, tag)
 
 
 def _joint_draws(key, joint, objective):
@@ -468,11 +529,9 @@ def _unimodal_posteriors(experts, present, objective):
   return gaussian.product(alone, present=mask, prior_expert=True)
 
 
-def _style_regularisers(styles, present, zeros):
-  """KL(q(s_m | x_m) || N(0, I)). Shape [M, B], zero where absent."""
-  if styles is None:
-    return zeros
-  num_modalities, batch = zeros.shape
+def _checked_styles(styles, present, shape):
+  """Styles with N(0, I) in the slots of absent modalities."""
+  num_modalities, batch, _ = shape
   shapes = [style.mean.shape for style in styles]
   if len(styles) != num_modalities or any(
     len(shape) != 2 or shape[0] != batch for shape in shapes
@@ -481,18 +540,30 @@ def _style_regularisers(styles, present, zeros):
       f'styles must be {num_modalities} Gaussians of shape [{batch}, D_m]; '
       f'got {shapes}'
     )
-  divergences = []
-  for index, style in enumerate(styles):
-    if present is not None:
-      style = _where_present(style, present[index])
-    # Zero where absent: those slots now hold N(0, I).
-    divergences.append(gaussian.kl_to_standard_normal(style))
-  return jnp.stack(divergences)
+  if present is None:
+    return tuple(styles)
+  return tuple(
+    _where_present(style, present[index]) for index, style in enumerate(styles)
+  )
 
 
-def _log_likelihoods(log_likelihood_fn, z, present):
+def _style_draws(key, styles, num_draws):
+  """Draws of every style, [num_draws, B, D_m] each; () without styles."""
+  return tuple(
+    gaussian.sample(
+      jax.random.fold_in(key, index),
+      jax.tree.map(
+        lambda leaf: jnp.broadcast_to(leaf[None], (num_draws, *leaf.shape)),
+        style,
+      ),
+    )
+    for index, style in enumerate(styles or ())
+  )
+
+
+def _log_likelihoods(log_likelihood_fn, z, style_draws, present):
   """Log-likelihoods [M, N, B], zero where absent."""
-  values = log_likelihood_fn(z)
+  values = log_likelihood_fn(z, *([style_draws] if style_draws else []))
   if values.shape != z.shape[:-1]:
     raise ValueError(
       f'log_likelihood_fn must return shape {z.shape[:-1]} for latents of '

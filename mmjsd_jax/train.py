@@ -5,6 +5,7 @@ number is the whole state of data and randomness. A run that stops and goes on
 therefore computes what an uninterrupted one does, to the bit on a CPU.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -19,7 +20,25 @@ from mmjsd_jax.checkpoint import Checkpoints
 from mmjsd_jax.data.dataset import Split
 from mmjsd_jax.model import Model, Params
 
-Data = dict[str, jax.Array]  # modality -> all its examples, on the device
+
+class Data(NamedTuple):
+  """A split on the device, as it is stored: see dataset.Split."""
+
+  inputs: dict[str, jax.Array]
+  tables: dict[str, jax.Array]
+
+  @property
+  def num_examples(self) -> int:
+    """N, of which items may be shared."""
+    name, items = next(iter(self.inputs.items()))
+    return len(self.tables.get(name, items))
+
+  def batch(self, rows: jax.Array) -> dict[str, jax.Array]:
+    """The examples `rows`, as stored. Shape [B, ...] each."""
+    return {
+      name: items[self.tables[name][rows] if name in self.tables else rows]
+      for name, items in self.inputs.items()
+    }
 
 
 class TrainState(NamedTuple):
@@ -38,7 +57,10 @@ class Settings(NamedTuple):
   batch_size: int
   learning_rate: float
   beta: float
+  beta_warmup_steps: int  # in which beta rises from 0, in proportion
+  beta_style: float
   likelihood_weights: tuple[float, ...]
+  style_weights: tuple[float, ...]
   log_every: int
   checkpoint_every: int
 
@@ -64,13 +86,17 @@ def make_mesh() -> Mesh:
 
 
 def to_device(split: Split, mesh: Mesh) -> Data:
-  """A split's inputs on every device, as they are stored (uint8)."""
-  return jax.device_put(split.inputs, NamedSharding(mesh, PartitionSpec()))
+  """A split on every device, as it is stored (uint8)."""
+  return Data(
+    *jax.device_put(
+      (split.inputs, dict(split.tables)), NamedSharding(mesh, PartitionSpec())
+    )
+  )
 
 
 def init_state(model: Model, settings: Settings, mesh: Mesh) -> TrainState:
   """The state at step 0, on every device."""
-  key, _, _ = _keys(settings.seed)
+  key, *_ = _keys(settings.seed)
   params = model.init(key)
   opt_state = jax.jit(_optimizer(settings).init)(params)
   state = TrainState(params, opt_state, jnp.zeros((), jnp.int32))
@@ -117,19 +143,22 @@ def make_train_steps(
   `num_steps` is dynamic: one compilation serves any number of steps, so how a
   run is cut into dispatches changes nothing. The state is donated.
   """
-  _, key_order, key_noise = _keys(settings.seed)
+  _, key_order, key_noise, key_access = _keys(settings.seed)
   optimizer = _optimizer(settings)
   over_devices = NamedSharding(mesh, PartitionSpec('data'))
 
   def step(state: TrainState, data: Data, rows: jax.Array):
     rows = jax.lax.with_sharding_constraint(rows, over_devices)
-    batch = {name: images[rows] for name, images in data.items()}
+    batch = model.access(
+      jax.random.fold_in(key_access, state.step), data.batch(rows)
+    )
     (_, metrics), grads = jax.value_and_grad(_loss, has_aux=True)(
       state.params,
       model,
       settings,
       jax.random.fold_in(key_noise, state.step),
       batch,
+      _beta(settings, state.step),
     )
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     metrics['gradient_norm'] = optax.tree.norm(grads)
@@ -137,8 +166,7 @@ def make_train_steps(
     return TrainState(params, opt_state, state.step + 1), metrics
 
   def steps(state: TrainState, data: Data, num_steps: jax.Array):
-    num_examples = next(iter(data.values())).shape[0]
-    order = Order(key_order, num_examples, settings.batch_size)
+    order = Order(key_order, data.num_examples, settings.batch_size)
     epoch = order.epoch(state.step)
     shapes = jax.eval_shape(step, state, data, order.batch(state.step, epoch))
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
@@ -171,24 +199,21 @@ def make_validation_loss(
   padded = num_chunks * settings.batch_size
   rows = np.arange(padded).reshape(num_chunks, -1)
   data = to_device(split, mesh)
-  _, _, key_noise = _keys(settings.seed)
-  key_chunks = jax.random.fold_in(key_noise, 2**32 - 1)  # no step's
+  _, _, key_noise, key_access = _keys(settings.seed)
+  no_step = 2**32 - 1
+  key_chunks = jax.random.fold_in(key_noise, no_step)
+  key_access = jax.random.fold_in(key_access, no_step)
 
   @jax.jit
   def loss(params: Params, data: Data) -> jax.Array:
     def chunk(index_and_rows):
       index, rows = index_and_rows
-      batch = {
-        name: images[jnp.minimum(rows, num_examples - 1)]
-        for name, images in data.items()
-      }
-      terms = model.elbo(
-        jax.random.fold_in(key_chunks, index),
-        params,
-        batch,
-        beta=settings.beta,
-        likelihood_weights=jnp.asarray(settings.likelihood_weights),
+      batch = model.access(
+        jax.random.fold_in(key_access, index),
+        data.batch(jnp.minimum(rows, num_examples - 1)),
       )
+      key = jax.random.fold_in(key_chunks, index)
+      terms = _terms(params, model, settings, key, batch, settings.beta)
       return -jnp.sum(jnp.where(rows < num_examples, terms.objective, 0))
 
     sums = jax.lax.map(chunk, (jnp.arange(num_chunks), jnp.asarray(rows)))
@@ -210,7 +235,7 @@ def train(
   Yields after every settings.log_every steps, one dispatch late, so that the
   device never waits for the reader. Checkpoints are chosen as best by the
   validation loss, or without a validation set by the training loss since the
-  line of metrics before.
+  line of metrics before. None is best before beta's warm-up is over.
 
   Raises:
     NonFiniteLoss: names the first step whose loss or gradient is not finite.
@@ -265,6 +290,8 @@ def train(
       if validation_loss is not None:
         loss = float(validation_loss(state.params))
         progress.metrics['validation_loss'] = loss
+      if step < settings.beta_warmup_steps:
+        loss = math.inf  # of another objective: never the best
       checkpoints.save(state, seconds=seconds, loss=loss)
       yield progress
   checkpoints.wait()
@@ -288,15 +315,16 @@ def check_batch(batch_size: int, num_examples: int, mesh: Mesh) -> None:
     )
 
 
-def _loss(params, model, settings, key, batch):
+def _beta(settings: Settings, step: jax.Array) -> jax.Array:
+  """beta at a step. MVAE's code and mmJSD's have such a warm-up too."""
+  if not settings.beta_warmup_steps:
+    return jnp.float32(settings.beta)
+  return settings.beta * jnp.minimum(step / settings.beta_warmup_steps, 1)
+
+
+def _loss(params, model, settings, key, batch, beta):
   """The mean negative objective over the batch, and its terms."""
-  terms = model.elbo(
-    key,
-    params,
-    batch,
-    beta=settings.beta,
-    likelihood_weights=jnp.asarray(settings.likelihood_weights),
-  )
+  terms = _terms(params, model, settings, key, batch, beta)
   means = jax.tree.map(lambda leaf: jnp.mean(leaf, axis=-1), terms)
   metrics = {
     'loss': -means.objective,
@@ -306,9 +334,24 @@ def _loss(params, model, settings, key, batch):
   if model.objective.unimodal_elbos:
     metrics['unimodal_log_likelihood'] = jnp.sum(means.unimodal_log_likelihoods)
     metrics['unimodal_regulariser'] = jnp.sum(means.unimodal_regularisers)
-  for index, name in enumerate(model.modalities):
+  for index, modality in enumerate(model.modality_list):
+    name = modality.name
     metrics[f'log_likelihood/{name}'] = means.log_likelihoods[index]
+    if modality.style_dim:
+      metrics[f'style_regulariser/{name}'] = means.style_regularisers[index]
   return metrics['loss'], metrics
+
+
+def _terms(params, model, settings, key, batch, beta):
+  return model.elbo(
+    key,
+    params,
+    batch,
+    beta=beta,
+    likelihood_weights=jnp.asarray(settings.likelihood_weights),
+    beta_style=settings.beta_style,
+    style_weights=jnp.asarray(settings.style_weights),
+  )
 
 
 def _optimizer(settings: Settings) -> optax.GradientTransformation:
@@ -316,5 +359,5 @@ def _optimizer(settings: Settings) -> optax.GradientTransformation:
 
 
 def _keys(seed: int) -> jax.Array:
-  """Keys for the parameters, the order of examples, and the draws."""
-  return jax.random.split(jax.random.key(seed), 3)
+  """Keys for parameters, order of examples, draws, and access to examples."""
+  return jax.random.split(jax.random.key(seed), 4)

@@ -16,7 +16,7 @@ import numpy as np
 
 from mmjsd_jax import likelihoods, objectives
 from mmjsd_jax.gaussian import Gaussian
-from mmjsd_jax.model import Modality, Model
+from mmjsd_jax.model import Modality, Model, Posteriors
 
 SCALE = 0.7
 
@@ -40,7 +40,7 @@ class World(NamedTuple):
   latents: np.ndarray  # that the inputs were made from, [N, D]
   exact: np.ndarray  # log p(X), in nats, [N]
 
-  def encode(self) -> Gaussian:
+  def encode(self) -> Posteriors:
     return jax.jit(self.model.encode)(self.params, self.inputs)
 
 

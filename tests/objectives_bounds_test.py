@@ -137,14 +137,18 @@ def golden_results(case, monkeypatch, *cells):
         key, experts, log_likelihood_fn, objective=cell
       ).objective[0]
 
-    log_weights, _, _ = objectives._importance_log_weights(
+    weights = jnp.ones(len(experts.mean), case.dtype)
+    log_weights, *_ = objectives._importance_log_weights(
+      key,
       key,
       objectives.joint_posterior(experts, cell),
+      None,
       log_likelihood_fn,
       cell,
       None,
       1.0,
-      jnp.ones(len(experts.mean), case.dtype),
+      weights,
+      weights,
     )
     return log_weights[:, :, 0], jax.value_and_grad(value)(experts)
 

@@ -25,7 +25,7 @@ def terms(preset, **settings):
   return objectives.elbo(
     jax.random.key(0),
     EXPERTS,
-    lambda z: -jnp.sum(jnp.square(z), axis=-1),
+    lambda z, styles=(): -jnp.sum(jnp.square(z), axis=-1),
     objective=objectives.make_objective(preset),
     beta=2.0,
     **settings,
@@ -65,14 +65,138 @@ def test_absent_styles_have_no_value_and_no_gradient():
   assert objective(styles) == objective(STYLES)
 
 
+@pytest.mark.parametrize('preset', objectives.PRESETS)
+def test_every_draw_of_z_comes_with_its_own_style_draws(preset):
+  seen = []
+
+  def log_likelihood_fn(z, styles):
+    seen.append((z.shape[1:3], styles))
+    return jnp.zeros(z.shape[:-1])
+
+  objectives.elbo(
+    jax.random.key(0),
+    EXPERTS,
+    log_likelihood_fn,
+    objective=objectives.make_objective(preset),
+    styles=STYLES,
+  )
+  [((num_draws, batch), draws)] = seen
+  for size, leaf in zip(SIZES, draws, strict=True):
+    assert leaf.shape == (num_draws, batch, size)
+    assert len(np.unique(leaf)) == leaf.size
+
+
+def fits(z, styles):
+  """log p(x_m | z, s_m) of a made-up decoder, [M, N, B]."""
+  return jnp.stack(
+    [
+      -jnp.square(1.5 - jnp.sum(z[m], -1) - jnp.sum(s, -1))
+      for m, s in enumerate(styles)
+    ]
+  )
+
+
+def importance_objective(bound, styles, log_likelihood_fn=fits):
+  return objectives.elbo(
+    jax.random.key(3),
+    EXPERTS,
+    log_likelihood_fn,
+    objective=objectives.make_objective(
+      'mmvae_dreg', bound=bound, num_samples=5
+    ),
+    styles=styles,
+    beta_style=0.7,
+    style_weights=jnp.array([1.0, 2.0, 0.5]),
+  ).objective
+
+
+@pytest.mark.parametrize('bound', ['iwae', 'dreg'])
+def test_importance_weights_have_the_styles_densities(bound):
+  seen = {}
+
+  def log_likelihood_fn(z, styles):
+    seen.update(z=z[0], styles=styles)
+    return fits(z, styles)
+
+  value = importance_objective(bound, STYLES, log_likelihood_fn)
+  z, draws = seen['z'], seen['styles']  # [M * K, B, D], and [M * K, B, D_m]
+  log_q = jax.nn.logsumexp(
+    gaussian.log_density(
+      z[None], jax.tree.map(lambda leaf: leaf[:, None], EXPERTS)
+    ),
+    axis=0,
+  )
+  log_weights = jnp.sum(fits(seen['z'][None].repeat(M, 0), draws), axis=0)
+  log_weights -= log_q - np.log(M) + 0.5 * jnp.sum(z**2 + gaussian.LOG_2PI, -1)
+  for weight, s, q in zip((1.0, 2.0, 0.5), draws, STYLES, strict=True):
+    log_p = -0.5 * jnp.sum(s**2 + gaussian.LOG_2PI, -1)
+    log_q = gaussian.log_density(s, jax.tree.map(lambda leaf: leaf[None], q))
+    log_weights += 0.7 * weight * (log_p - log_q)
+  per_expert = jax.nn.logsumexp(log_weights.reshape(M, 5, B), axis=1)
+  expected = jnp.mean(per_expert - np.log(5), axis=0)
+  np.testing.assert_allclose(value, expected, rtol=1e-5)
+
+
+def test_dreg_weighs_the_styles_path_by_squared_importance_weights():
+  # sum_k w_k^2 d log w_k / d s_k d s_k / d phi, one modality and one expert.
+  expert, style = draw(5, 1, 1, 1), draw(6, 1, 1)
+  seen = {}
+
+  def fit(z, s):
+    return -jnp.square(1.5 - z[..., 0] - 2 * s[..., 0])
+
+  def value(style):
+    def log_likelihood_fn(z, styles):
+      seen.update(z=z, s=styles[0])
+      return fit(z, styles[0][None])
+
+    return objectives.elbo(
+      jax.random.key(3),
+      expert,
+      log_likelihood_fn,
+      objective=objectives.make_objective('mmvae_dreg', num_samples=5),
+      styles=(style,),
+    ).objective[0]
+
+  value(style)
+  z, s = seen['z'][0], seen['s']  # [K, 1, 1]
+
+  def log_weight(s):
+    lifted = jax.tree.map(lambda leaf: leaf.reshape(1, 1, 1), (expert, style))
+    densities = [
+      gaussian.log_density(v, q) + 0.5 * jnp.sum(v**2 + gaussian.LOG_2PI, -1)
+      for v, q in zip((z, s), lifted, strict=True)
+    ]
+    return fit(z, s) - sum(densities)
+
+  share = jax.nn.softmax(log_weight(s), axis=0)
+  slope = jax.grad(lambda s: jnp.sum(log_weight(s)))(s)[..., 0]
+  np.testing.assert_allclose(
+    jax.grad(value)(style).mean[0, 0], jnp.sum(share**2 * slope), rtol=1e-5
+  )
+
+
+@pytest.mark.parametrize('bound', ['iwae', 'dreg'])
+def test_styles_that_are_the_prior_cost_nothing(bound):
+  prior = tuple(Gaussian(jnp.zeros((B, n)), jnp.zeros((B, n))) for n in SIZES)
+
+  def without(z, styles=()):
+    return -jnp.sum(jnp.square(z), axis=-1)
+
+  np.testing.assert_allclose(
+    importance_objective(bound, prior, without),
+    importance_objective(bound, None, without),
+    rtol=1e-6,
+  )
+
+
 @pytest.mark.parametrize(
   ('preset', 'settings', 'message'),
   [
-    ('mmvae_dreg', {'styles': STYLES}, "styles need bound='elbo'; got 'dreg'"),
     ('mopoe', {'styles': STYLES[:2]}, r'styles must be 3 Gaussians'),
     ('mopoe', {'style_weights': jnp.ones(2)}, r'style_weights must have shape'),
   ],
-  ids=['importance weights', 'too few', 'weights'],
+  ids=['too few', 'weights'],
 )
 def test_styles_that_do_not_fit_are_refused(preset, settings, message):
   with pytest.raises(ValueError, match=message):

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from mmjsd_jax.evaluation import probe
-from mmjsd_jax.gaussian import Gaussian
 
 
 def _blobs(num_rows, scale=1.0):
@@ -78,7 +77,7 @@ def test_feature_of_a_mixture_is_the_mean_of_one_of_its_components():
   experts = world.encode()
   row = np.array([True, False, True])
   found = probe.subset_means(jax.random.key(0), world.model, experts, row)
-  is_expert = [np.all(found == mean, axis=-1) for mean in experts.mean]
+  is_expert = [np.all(found == mean, axis=-1) for mean in experts.shared.mean]
   assert [used.sum() for used in is_expert] == [25, 0, 25]
 
 
@@ -86,10 +85,7 @@ def test_every_subset_and_size_has_a_probe():
   world = linear_world.make_world('mmvae', num_examples=80)
   labels = (world.latents[:, 0] > 0).astype(int)
   experts = jax.device_get(world.encode())
-  half = [
-    Gaussian(*(leaf[:, part] for leaf in experts))
-    for part in (slice(50), slice(50, None))
-  ]
+  half = [experts.take(np.arange(50)), experts.take(np.arange(50, 80))]
   done = []
   found = probe.probe_subsets(
     jax.random.key(0),

@@ -18,7 +18,10 @@ SETTINGS = train.Settings(
   batch_size=8,
   learning_rate=1e-2,
   beta=1.5,
+  beta_warmup_steps=0,
+  beta_style=1.0,
   likelihood_weights=(1.0, 2.0),
+  style_weights=(1.0, 1.0),
   log_every=5,
   checkpoint_every=5,
 )
@@ -196,3 +199,22 @@ def test_non_finite_loss_names_its_step(tmp_path):
 def test_batches_that_do_not_fit_are_refused(changes, message, tmp_path):
   with pytest.raises(ValueError, match=message):
     run(tmp_path, mesh=mesh_of(8), **changes)
+
+
+def test_beta_rises_from_zero_to_its_value(tmp_path):
+  _, told = run(
+    tmp_path, log_every=1, checkpoint_every=1, num_steps=6, beta_warmup_steps=4
+  )
+  for step, progress in enumerate(told):
+    metrics = progress.metrics
+    fit = metrics['log_likelihood/m0'] + 2 * metrics['log_likelihood/m1']
+    beta = SETTINGS.beta * min(step / 4, 1)
+    expected = beta * metrics['regulariser'] - fit
+    np.testing.assert_allclose(metrics['loss'], expected, rtol=1e-4)
+
+
+def test_no_step_of_the_warm_up_is_the_best(tmp_path):
+  run(tmp_path, log_every=1, checkpoint_every=1, beta_warmup_steps=9)
+  checkpoints = Checkpoints(tmp_path, keep=5)
+  assert checkpoints.best_step() in (9, 10)
+  checkpoints.close()

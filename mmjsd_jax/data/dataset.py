@@ -1,28 +1,63 @@
 """The shape every data set of this package has once it is in memory."""
 
 import hashlib
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 
 
 class Split(NamedTuple):
-  """One split; row n of every array belongs to the same tuple.
+  """One split: N tuples, of which each stored item may serve in several.
 
   Attributes:
-    inputs: modality name -> uint8 [N, 28, 28, 3], values 0 to 255.
-    labels: int32 [N].
+    inputs: modality name -> stored items along the first axis: images as uint8
+      [.., height, width, channels], 0 to 255, or text as uint8 [.., length].
+    labels: class of every tuple. int32 [N].
+    tables: modality name -> the item that tuple n has. int32 [N]. A modality
+      without a table has one item for every tuple, in their order.
   """
 
   inputs: dict[str, np.ndarray]
   labels: np.ndarray
+  tables: Mapping[str, np.ndarray] = MappingProxyType({})
+
+  def keep(self, rows: np.ndarray) -> 'Split':
+    """The tuples `rows`; items that a table points to are not copied."""
+    return Split(
+      {
+        name: items if name in self.tables else items[rows]
+        for name, items in self.inputs.items()
+      },
+      self.labels[rows],
+      {name: table[rows] for name, table in self.tables.items()},
+    )
+
+  def take(self, rows: np.ndarray) -> 'Split':
+    """The tuples `rows` with items of their own, and no tables."""
+    return Split(
+      {
+        name: items[self.tables[name][rows] if name in self.tables else rows]
+        for name, items in self.inputs.items()
+      },
+      self.labels[rows],
+    )
+
+  def only(self, modalities: tuple[str, ...]) -> 'Split':
+    """The same tuples with these modalities alone, in this order."""
+    return Split(
+      {name: self.inputs[name] for name in modalities},
+      self.labels,
+      {name: self.tables[name] for name in modalities if name in self.tables},
+    )
 
 
 class Dataset(NamedTuple):
   """Both splits, and where they came from.
 
   Attributes:
-    name: 'polymnist'.
+    name: such as 'polymnist'.
     modalities: names, in the order of the paper.
     num_classes: labels are in [0, num_classes).
     train: training split.
@@ -50,7 +85,7 @@ def check(dataset: Dataset) -> None:
       got.
   """
   splits = {'train': dataset.train, 'test': dataset.test}
-  for name, (inputs, labels) in splits.items():
+  for name, (inputs, labels, tables) in splits.items():
     _require(
       tuple(inputs) == dataset.modalities,
       f'inputs of the {name} split',
@@ -72,12 +107,13 @@ def check(dataset: Dataset) -> None:
       f'{labels.min()} to {labels.max()}',
     )
     for modality in dataset.modalities:
+      what = f'{modality} of the {name} split'
+      items = inputs[modality]
       item_shape = dataset.train.inputs[modality].shape[1:]
-      _check_array(
-        f'{modality} of the {name} split',
-        inputs[modality],
-        (len(labels), *item_shape),
-      )
+      num_items = len(items) if modality in tables else len(labels)
+      _check_array(what, items, (num_items, *item_shape))
+      if modality in tables:
+        _check_table(what, tables[modality], len(labels), num_items)
 
 
 def _check_array(what: str, array: np.ndarray, shape: tuple[int, ...]) -> None:
@@ -99,6 +135,23 @@ def _check_array(what: str, array: np.ndarray, shape: tuple[int, ...]) -> None:
     )
 
 
+def _check_table(
+  what: str, table: np.ndarray, num_tuples: int, num_items: int
+) -> None:
+  _require(
+    np.issubdtype(table.dtype, np.integer) and table.shape == (num_tuples,),
+    f'table of {what}',
+    f'integers [{num_tuples}]',
+    _describe(table),
+  )
+  _require(
+    0 <= table.min() <= table.max() < num_items,
+    f'table of {what}',
+    f'in [0, {num_items})',
+    f'{table.min()} to {table.max()}',
+  )
+
+
 def _describe(array: np.ndarray) -> str:
   return f'{array.dtype} {array.shape}'
 
@@ -112,7 +165,12 @@ def fingerprint(train: Split, test: Split) -> str:
   """SHA-256, as 64 hex digits, over names, shapes, dtypes and every value."""
   digest = hashlib.sha256()
   for split in (train, test):
-    for name, array in [*sorted(split.inputs.items()), ('label', split.labels)]:
+    tables = {f'table of {name}': rows for name, rows in split.tables.items()}
+    for name, array in [
+      *sorted(split.inputs.items()),
+      ('label', split.labels),
+      *sorted(tables.items()),
+    ]:
       digest.update(f'{name} {array.dtype.str} {array.shape}\n'.encode())
       digest.update(np.ascontiguousarray(array).data)
   return digest.hexdigest()

@@ -16,8 +16,7 @@ import numpy as np
 
 from mmjsd_jax import gaussian, mixture
 from mmjsd_jax.evaluation import log_likelihood
-from mmjsd_jax.gaussian import Gaussian
-from mmjsd_jax.model import Model, Params
+from mmjsd_jax.model import Model, Params, Posteriors
 
 # "12 imp samples because divisible by 3", in batches of 64: MoPoE code.
 NUM_IMPORTANCE_SAMPLES = 12
@@ -60,7 +59,7 @@ def estimate_log_likelihood(
   model: Model,
   params: Params,
   inputs: dict[str, np.ndarray],
-  experts: Gaussian,
+  posteriors: Posteriors,
   subsets: np.ndarray,
   *,
   num_samples: int = NUM_IMPORTANCE_SAMPLES,
@@ -77,7 +76,7 @@ def estimate_log_likelihood(
     model: what `params` belong to.
     params: the networks' weights.
     inputs: modality name -> arrays whose first axis is N.
-    experts: unimodal posteriors of the inputs. Shape [M, N, D].
+    posteriors: unimodal ones of the inputs.
     subsets: membership rows. Bool, shape [S, M].
     num_samples: K, the draws per example.
     batch_size: examples per batch, over which the weights are misgrouped.
@@ -85,12 +84,12 @@ def estimate_log_likelihood(
   Returns:
     Shape [S, N rounded down to full batches]; only means over N mean anything.
   """
-  num_examples = experts.mean.shape[1]
+  num_examples = posteriors.shared.mean.shape[1]
   batch_size = min(batch_size, num_examples)
   found = []
   for start in range(0, num_examples - batch_size + 1, batch_size):
     rows = np.arange(start, start + batch_size)
-    batch, batch_experts = log_likelihood.put_batch(inputs, experts, rows)
+    batch, of_batch = log_likelihood.put_batch(inputs, posteriors, rows)
     found.append(
       [
         regrouped_log_likelihood(
@@ -99,7 +98,7 @@ def estimate_log_likelihood(
             model,
             params,
             batch,
-            batch_experts,
+            of_batch,
             row,
             num_samples=num_samples,
           )
@@ -116,21 +115,24 @@ def _log_weights(
   model: Model,
   params: Params,
   inputs: dict[str, jax.Array],
-  experts: Gaussian,
+  posteriors: Posteriors,
   row: jax.Array,
   *,
   num_samples: int,
 ) -> jax.Array:
   """Log-weights [K, B] with the drawn component's density as denominator."""
-  key_component, key_noise = jax.random.split(key)
+  key_component, key_noise, key_styles = jax.random.split(key, 3)
   q = mixture.select(
     key_component,
-    model.subset_posterior(experts, row),
+    model.subset_posterior(posteriors, row),
     method='stratified_as_released',
   )
   q = jax.tree.map(
     lambda leaf: jnp.broadcast_to(leaf[None], (num_samples, *leaf.shape)), q
   )
   z = gaussian.sample(key_noise, q)
-  log_joint = log_likelihood.log_joint(model, params, inputs, z)
-  return log_joint - gaussian.log_density(z, q)
+  styles, style_ratio = log_likelihood.sample_styles(
+    key_styles, model, posteriors, row, num_samples
+  )
+  log_joint = log_likelihood.log_joint(model, params, inputs, z, styles)
+  return log_joint - gaussian.log_density(z, q) - style_ratio

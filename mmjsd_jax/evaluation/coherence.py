@@ -22,8 +22,7 @@ import numpy as np
 
 from mmjsd_jax import mixture
 from mmjsd_jax.evaluation import chunks
-from mmjsd_jax.gaussian import Gaussian
-from mmjsd_jax.model import Model, Params
+from mmjsd_jax.model import Model, Params, Posteriors
 
 # (key, the classifiers' weights, modality name -> generated data [B, ...]) to
 # the class that each modality's classifier sees. int, shape [M, B].
@@ -78,7 +77,7 @@ def predict_conditional(
   key: jax.Array,
   model: Model,
   params: Params,
-  experts: Gaussian,
+  posteriors: Posteriors,
   subsets: np.ndarray,
   classify_fn: ClassifyFn,
   classifiers: Any,
@@ -90,13 +89,14 @@ def predict_conditional(
   """Classes of what is generated from every subset. int, shape [S, M, N].
 
   One sample of the subset's posterior per example, not its mean; every
-  modality is the mean of its likelihood at that one sample.
+  modality is the mean of its likelihood at that one sample. Styles are drawn
+  from their posterior in the subset, from N(0, I) outside it.
 
   Args:
     key: PRNG key, consumed.
     model: what `params` belong to.
     params: the networks' weights.
-    experts: unimodal posteriors. Shape [M, N, D].
+    posteriors: unimodal ones of N examples.
     subsets: membership rows. Bool, shape [S, M].
     classify_fn: what sees the classes; static, so the same object every time.
     classifiers: weights for `classify_fn`.
@@ -104,14 +104,12 @@ def predict_conditional(
     chunk_size: examples per call; one shape is compiled for all subsets.
     progress: called with (calls done, calls in all).
   """
-  num_examples = experts.mean.shape[1]
+  num_examples = posteriors.shared.mean.shape[1]
   chunk_size = min(chunk_size, num_examples)
   parts = list(chunks.padded_chunks(num_examples, chunk_size))
   found = []
   for part, chunk in enumerate(parts):
-    batch = jax.device_put(
-      Gaussian(experts.mean[:, chunk.rows], experts.log_var[:, chunk.rows])
-    )
+    batch = jax.device_put(posteriors.take(chunk.rows))
     key_chunk = jax.random.fold_in(key, part)
     predicted = []
     for number, row in enumerate(subsets):
@@ -210,7 +208,7 @@ def _predict_from_posterior(
   key: jax.Array,
   model: Model,
   params: Params,
-  experts: Gaussian,
+  posteriors: Posteriors,
   row: jax.Array,
   classify_fn: ClassifyFn,
   classifiers: Any,
@@ -218,11 +216,12 @@ def _predict_from_posterior(
   sampling: str,
 ) -> jax.Array:
   """Classes [M, B] of one sample per example from the subset's posterior."""
-  key_sample, key_classify = jax.random.split(key)
+  key_sample, key_classify, key_styles = jax.random.split(key, 3)
   z = mixture.sample(
-    key_sample, model.subset_posterior(experts, row), method=sampling
+    key_sample, model.subset_posterior(posteriors, row), method=sampling
   )
-  return classify_fn(key_classify, classifiers, model.decode(params, z))
+  styles = model.sample_styles(key_styles, posteriors, row)
+  return classify_fn(key_classify, classifiers, model.decode(params, z, styles))
 
 
 @functools.partial(
@@ -239,8 +238,8 @@ def _predict_from_prior(
 ) -> jax.Array:
   """Classes [M, B] of samples from N(0, I)."""
   key_sample, key_classify = jax.random.split(key)
-  z = jax.random.normal(key_sample, (num_samples, model.latent_dim))
-  return classify_fn(key_classify, classifiers, model.decode(params, z))
+  decoded = model.decode_prior(key_sample, params, num_samples)
+  return classify_fn(key_classify, classifiers, decoded)
 
 
 @functools.partial(jax.jit, static_argnames=('model', 'classify_fn'))

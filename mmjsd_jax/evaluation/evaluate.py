@@ -1,7 +1,7 @@
 """All metrics of a trained model: the block 'metrics' of results.json.
 
-Every split is encoded once; its experts serve all subsets. Data are put into a
-random order first, since they come sorted by class.
+Every split is encoded once; its posteriors serve all subsets. Data are put into
+a random order first, since they come sorted by class.
 
 Legend: B batch, M modalities, S subsets, D shared latent, N examples.
 """
@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from mmjsd_jax import subsets as subset_lib
@@ -24,8 +25,7 @@ from mmjsd_jax.evaluation import (
   summary,
 )
 from mmjsd_jax.evaluation.coherence import ClassifyFn, Judges
-from mmjsd_jax.gaussian import Gaussian
-from mmjsd_jax.model import Model, Params
+from mmjsd_jax.model import Model, Params, Posteriors
 
 # (what is being measured, units of work done, units in all).
 ProgressFn = Callable[[str, int, int], None]
@@ -45,6 +45,7 @@ def evaluate(
   num_importance_samples: int = 32,
   num_joint_importance_samples: int = 512,
   num_log_likelihood_examples: int = 256,
+  num_test_examples: int = 0,
   untrained_params: Params | None = None,
   as_released: bool = False,
   chunk_size: int = 256,
@@ -68,6 +69,8 @@ def evaluate(
     num_joint_importance_samples: K, per example, given all modalities.
     num_log_likelihood_examples: test examples, drawn at random, whose
       log-likelihood is estimated; at most the test split.
+    num_test_examples: test examples, drawn at random, that everything is
+      measured on; 0 is all.
     untrained_params: fresh weights; probed and measured for comparison.
     as_released: add the block 'as_released', of the authors' estimators.
     chunk_size: examples per call to the device.
@@ -94,27 +97,32 @@ def evaluate(
     key_joint,
     key_untrained,
     key_released,
-  ) = jax.random.split(key, 8)
+    key_access,
+  ) = jax.random.split(key, 9)
   num_train = len(dataset.train.labels)
   sizes = sorted({min(size, num_train) for size in num_probe_samples})
-  train = _shuffled(key_train, dataset.train, max(sizes))
-  test = _shuffled(key_test, dataset.test)
-  few = _take(
-    test, np.arange(min(num_log_likelihood_examples, len(test.labels)))
+  access_fns = [
+    functools.partial(_accessed, jax.random.fold_in(key_access, n), model)
+    for n in range(3)
+  ]
+  train = access_fns[0](_shuffled(key_train, dataset.train, max(sizes)))
+  test = access_fns[1](
+    _shuffled(key_test, dataset.test, num_test_examples or None)
   )
+  few = test.take(np.arange(min(num_log_likelihood_examples, len(test.labels))))
 
   def report(stage: str) -> Callable[[int, int], None] | None:
     return None if progress is None else functools.partial(progress, stage)
 
   encode_fn = functools.partial(encode, model, chunk_size=chunk_size)
-  experts = encode_fn(params, test.inputs)
+  posteriors = encode_fn(params, test.inputs)
 
   # Linear probes.
   probe_fn = functools.partial(
     _probes, key_probe, model, train, test, rows, sizes, sampling
   )
   probes = probe_fn(
-    encode_fn(params, train.inputs), experts, report('linear probe')
+    encode_fn(params, train.inputs), posteriors, report('linear probe')
   )
   probes |= {
     'chance': 1 / dataset.num_classes,
@@ -122,10 +130,10 @@ def evaluate(
     'standardised': True,
   }
   if untrained_params is not None:
-    untrained_experts = encode_fn(untrained_params, test.inputs)
+    untrained_posteriors = encode_fn(untrained_params, test.inputs)
     probes['untrained'] = probe_fn(
       encode_fn(untrained_params, train.inputs),
-      untrained_experts,
+      untrained_posteriors,
       report('linear probe, untrained'),
     )
 
@@ -135,7 +143,7 @@ def evaluate(
     model=model,
     params=params,
     test=test,
-    experts=experts,
+    posteriors=posteriors,
     rows=rows,
     judge_params=judges.params,
     num_classes=dataset.num_classes,
@@ -164,7 +172,7 @@ def evaluate(
     estimate_fn(
       key_subsets,
       params,
-      experts,
+      posteriors,
       rows,
       num_samples=num_importance_samples,
       progress=report('log-likelihood'),
@@ -174,7 +182,7 @@ def evaluate(
   joint = estimate_fn(
     key_joint,
     params,
-    experts,
+    posteriors,
     everything,
     num_samples=num_joint_importance_samples,
     progress=report('log-likelihood, joint'),
@@ -190,7 +198,7 @@ def evaluate(
     untrained = estimate_fn(
       key_untrained,
       untrained_params,
-      untrained_experts,
+      untrained_posteriors,
       everything,
       num_samples=num_importance_samples,
       progress=report('log-likelihood, untrained'),
@@ -199,6 +207,7 @@ def evaluate(
       untrained.log_likelihood[0], num_importance_samples
     )
   metrics = {
+    'num_test_examples': len(test.labels),
     'probe': probes,
     'coherence': coherences,
     'log_likelihood': likelihoods,
@@ -209,7 +218,9 @@ def evaluate(
       key_released, 4
     )
     sampling = 'stratified_as_released'
-    train = _take(dataset.train, released.draw_probe_rows(key_rows, num_train))
+    train = access_fns[2](
+      dataset.train.take(released.draw_probe_rows(key_rows, num_train))
+    )
     metrics['as_released'] = {
       'probe': _probes(
         key_probe,
@@ -220,7 +231,7 @@ def evaluate(
         [len(train.labels)],
         sampling,
         encode_fn(params, train.inputs),
-        experts,
+        posteriors,
         report('linear probe, as released'),
         as_released=True,
       ),
@@ -231,7 +242,7 @@ def evaluate(
         progress=report('coherence, as released'),
       ),
       'log_likelihood': _released_log_likelihoods(
-        key_likelihood, model, params, few, experts, rows
+        key_likelihood, model, params, few, posteriors, rows
       ),
     }
   return metrics
@@ -243,8 +254,8 @@ def encode(
   inputs: dict[str, np.ndarray],
   *,
   chunk_size: int = 256,
-) -> Gaussian:
-  """Unimodal posteriors of a split, on the host. numpy, shape [M, N, D].
+) -> Posteriors:
+  """Unimodal posteriors of N examples, on the host, in numpy.
 
   Args:
     model: what `params` belong to.
@@ -257,15 +268,15 @@ def encode(
   parts = []
   for chunk in chunks.padded_chunks(num_examples, chunk_size):
     batch = {name: inputs[name][chunk.rows] for name in model.modalities}
-    experts = jax.device_get(_encode(model, params, batch))
-    parts.append(jax.tree.map(lambda x, n=chunk.num_valid: x[:, :n], experts))
+    found = jax.device_get(_encode(model, params, batch))
+    parts.append(jax.tree.map(lambda x, n=chunk.num_valid: x[:, :n], found))
   return jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1), *parts)
 
 
 @functools.partial(jax.jit, static_argnames='model')
 def _encode(
   model: Model, params: Params, inputs: dict[str, jax.Array]
-) -> Gaussian:
+) -> Posteriors:
   return model.encode(params, inputs)
 
 
@@ -277,8 +288,8 @@ def _probes(
   rows: np.ndarray,
   sizes: Sequence[int],
   sampling: str,
-  train_experts: Gaussian,
-  test_experts: Gaussian,
+  train_posteriors: Posteriors,
+  test_posteriors: Posteriors,
   progress: Callable[[int, int], None] | None,
   *,
   as_released: bool = False,
@@ -286,9 +297,9 @@ def _probes(
   probes = probe.probe_subsets(
     key,
     model,
-    train_experts,
+    train_posteriors,
     train.labels,
-    test_experts,
+    test_posteriors,
     test.labels,
     rows,
     sizes=sizes,
@@ -305,7 +316,7 @@ def _coherence(
   model: Model,
   params: Params,
   test: Split,
-  experts: Gaussian,
+  posteriors: Posteriors,
   rows: np.ndarray,
   classify_fn: ClassifyFn,
   judge_params: Any,
@@ -325,7 +336,7 @@ def _coherence(
       key_conditional,
       model,
       params,
-      experts,
+      posteriors,
       rows,
       *judge,
       sampling=sampling,
@@ -350,20 +361,20 @@ def _coherence(
 def _log_likelihoods(
   key: jax.Array,
   params: Params,
-  experts: Gaussian,
+  posteriors: Posteriors,
   rows: np.ndarray,
   *,
   model: Model,
   split: Split,
   **settings,
 ) -> log_likelihood.Estimates:
-  """Of the split, which holds the first of the examples that have experts."""
+  """Of the split: the first of the examples that have posteriors."""
   return log_likelihood.estimate(
     key,
     model,
     params,
     split.inputs,
-    _first(experts, len(split.labels)),
+    _first(posteriors, len(split.labels)),
     rows,
     **settings,
   )
@@ -374,7 +385,7 @@ def _released_log_likelihoods(
   model: Model,
   params: Params,
   split: Split,
-  experts: Gaussian,
+  posteriors: Posteriors,
   rows: np.ndarray,
 ) -> dict[str, Any]:
   found = released.estimate_log_likelihood(
@@ -382,7 +393,7 @@ def _released_log_likelihoods(
     model,
     params,
     split.inputs,
-    _first(experts, len(split.labels)),
+    _first(posteriors, len(split.labels)),
     rows,
   )
   return {
@@ -392,8 +403,8 @@ def _released_log_likelihoods(
   }
 
 
-def _first(experts: Gaussian, num_examples: int) -> Gaussian:
-  return jax.tree.map(lambda leaf: leaf[:, :num_examples], experts)
+def _first(posteriors: Posteriors, num_examples: int) -> Posteriors:
+  return jax.tree.map(lambda leaf: leaf[:, :num_examples], posteriors)
 
 
 def _rows(subsets: Sequence[str], modalities: tuple[str, ...]) -> np.ndarray:
@@ -410,9 +421,9 @@ def _shuffled(
 ) -> Split:
   """The first rows of the split in a random order; all, if not told."""
   order = np.asarray(jax.random.permutation(key, len(split.labels)))
-  return _take(split, order[:num_rows])
+  return split.take(order[:num_rows])
 
 
-def _take(split: Split, rows: np.ndarray) -> Split:
-  inputs = {name: images[rows] for name, images in split.inputs.items()}
-  return Split(inputs, split.labels[rows])
+def _accessed(key: jax.Array, model: Model, split: Split) -> Split:
+  """The split as one access to its examples finds it."""
+  return split._replace(inputs=jax.device_get(model.access(key, split.inputs)))

@@ -12,7 +12,9 @@ modalities, unweighted. That is what the papers' columns X|x_subset are. Where
 the posterior is a mixture, the draws are stratified over its components and
 every weight has the whole mixture's density in its denominator (the balance
 heuristic), so that exp of the estimate is unbiased for p(X). The estimate is
-therefore low on average, the more so the fewer the samples.
+therefore low on average, the more so the fewer the samples. Styles are drawn
+from q(s_m | x_m) in the subset and from N(0, I) outside it, where the ratio of
+their densities is one.
 
 Legend: B batch, M modalities, S subsets (or mixture components), D shared
 latent, K importance samples, N examples.
@@ -29,7 +31,7 @@ import numpy as np
 from mmjsd_jax import gaussian, mixture
 from mmjsd_jax.evaluation import chunks
 from mmjsd_jax.gaussian import Gaussian
-from mmjsd_jax.model import Model, Params
+from mmjsd_jax.model import Model, Params, Posteriors
 
 
 def importance_log_likelihood(
@@ -81,7 +83,7 @@ def estimate(
   model: Model,
   params: Params,
   inputs: dict[str, np.ndarray],
-  experts: Gaussian,
+  posteriors: Posteriors,
   subsets: np.ndarray,
   *,
   num_samples: int,
@@ -102,7 +104,7 @@ def estimate(
     model: what `params` belong to.
     params: the networks' weights.
     inputs: modality name -> arrays whose first axis is N.
-    experts: unimodal posteriors of the inputs. Shape [M, N, D].
+    posteriors: unimodal ones of the inputs.
     subsets: membership rows. Bool, shape [S, M].
     num_samples: K, the draws per example.
     chunk_size: examples per call; one shape is compiled for all subsets.
@@ -112,7 +114,7 @@ def estimate(
   """
   if num_samples < 1:
     raise ValueError(f'num_samples must be at least 1; got {num_samples}')
-  num_examples = experts.mean.shape[1]
+  num_examples = posteriors.shared.mean.shape[1]
   chunk_size = min(chunk_size, num_examples)
   num_draws = max(1, min(num_samples, decodes_per_call // chunk_size))
   found = Estimates(
@@ -121,7 +123,7 @@ def estimate(
   )
   parts = list(chunks.padded_chunks(num_examples, chunk_size))
   for part, chunk in enumerate(parts):
-    batch, batch_experts = put_batch(inputs, experts, chunk.rows)
+    batch, batch_posteriors = put_batch(inputs, posteriors, chunk.rows)
     valid = chunk.rows[: chunk.num_valid]
     for number, row in enumerate(subsets):
       key_subset = jax.random.fold_in(jax.random.fold_in(key, part), number)
@@ -131,7 +133,7 @@ def estimate(
           model,
           params,
           batch,
-          batch_experts,
+          batch_posteriors,
           row,
           first,
           num_samples,
@@ -152,38 +154,75 @@ def estimate(
 
 
 def put_batch(
-  inputs: dict[str, np.ndarray], experts: Gaussian, rows: np.ndarray
-) -> tuple[dict[str, jax.Array], Gaussian]:
-  """The given examples and their experts, on the device.
+  inputs: dict[str, np.ndarray], posteriors: Posteriors, rows: np.ndarray
+) -> tuple[dict[str, jax.Array], Posteriors]:
+  """The given examples and their posteriors, on the device.
 
   Args:
     inputs: modality name -> arrays whose first axis is N.
-    experts: Shape [M, N, D].
+    posteriors: of N examples.
     rows: indices into N. Shape [B].
   """
   return jax.device_put(
     (
       {name: array[rows] for name, array in inputs.items()},
-      Gaussian(experts.mean[:, rows], experts.log_var[:, rows]),
+      posteriors.take(rows),
     )
   )
 
 
 def log_joint(
-  model: Model, params: Params, inputs: dict[str, jax.Array], z: jax.Array
+  model: Model,
+  params: Params,
+  inputs: dict[str, jax.Array],
+  z: jax.Array,
+  styles: tuple[jax.Array, ...] = (),
 ) -> jax.Array:
-  """log p(X | z) + log p(z) over all modalities, in nats. Shape [K, B].
+  """log p(X, z | styles) over all modalities, in nats. Shape [K, B].
 
   Args:
     model: what `params` belong to.
     params: the networks' weights.
     inputs: modality name -> data as stored. Shape [B, ...].
     z: shared latents. Shape [K, B, D].
+    styles: one for each modality, [K, B, D_m]; () where all are empty.
   """
   shared = jnp.broadcast_to(z[None], (len(model.modalities), *z.shape))
-  log_likelihoods = model.log_likelihoods(params, inputs, shared)  # [M, K, B]
+  log_likelihoods = model.log_likelihoods(params, inputs, shared, styles)
   prior = gaussian.standard_normal_like(Gaussian(z, z))
   return jnp.sum(log_likelihoods, axis=0) + gaussian.log_density(z, prior)
+
+
+def sample_styles(
+  key: jax.Array,
+  model: Model,
+  posteriors: Posteriors,
+  row: jax.Array,
+  num_draws: int,
+) -> tuple[tuple[jax.Array, ...], jax.Array]:
+  """Styles given a subset, and log q(s) - log p(s) of all of them together.
+
+  Args:
+    key: PRNG key, consumed.
+    model: what the posteriors are of.
+    posteriors: of B examples.
+    row: which modalities are in the subset. Bool, shape [M].
+    num_draws: K.
+
+  Returns:
+    One draw for each modality, [K, B, D_m], and the ratio in nats, [K, B].
+  """
+  draws, log_ratio = [], jnp.zeros(())
+  for index, q in enumerate(model.subset_styles(posteriors, row)):
+    q = jax.tree.map(
+      lambda leaf: jnp.broadcast_to(leaf[None], (num_draws, *leaf.shape)), q
+    )
+    style = gaussian.sample(jax.random.fold_in(key, index), q)
+    prior = gaussian.standard_normal_like(q)
+    draws.append(style)
+    log_ratio += gaussian.log_density(style, q)
+    log_ratio -= gaussian.log_density(style, prior)
+  return tuple(draws), log_ratio
 
 
 @functools.partial(jax.jit, static_argnames=('model', 'num_draws'))
@@ -192,7 +231,7 @@ def _log_weight_sums(
   model: Model,
   params: Params,
   inputs: dict[str, jax.Array],
-  experts: Gaussian,
+  posteriors: Posteriors,
   row: jax.Array,
   first: jax.Array,
   num_samples: jax.Array,
@@ -200,8 +239,8 @@ def _log_weight_sums(
   num_draws: int,
 ) -> tuple[jax.Array, jax.Array]:
   """log sum exp and sum of the log-weights of draws first, ... Shapes [B]."""
-  key_component, key_noise = jax.random.split(key)
-  posterior = model.subset_posterior(experts, row)
+  key_component, key_noise, key_styles = jax.random.split(key, 3)
+  posterior = model.subset_posterior(posteriors, row)
   draws = first + jnp.arange(num_draws)
   index = _stratified_components(
     key_component, posterior.weights, draws, num_samples
@@ -209,8 +248,13 @@ def _log_weight_sums(
   examples = jnp.arange(index.shape[1])[None]
   q = jax.tree.map(lambda leaf: leaf[index, examples], posterior.components)
   z = gaussian.sample(key_noise, q)  # [K, B, D]
-  log_weights = log_joint(model, params, inputs, z) - mixture.log_density(
-    z, posterior
+  styles, style_ratio = sample_styles(
+    key_styles, model, posteriors, row, num_draws
+  )
+  log_weights = (
+    log_joint(model, params, inputs, z, styles)
+    - mixture.log_density(z, posterior)
+    - style_ratio
   )
   # The last call may reach past num_samples.
   counts = (draws < num_samples)[:, None]

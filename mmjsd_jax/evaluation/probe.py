@@ -22,8 +22,7 @@ from sklearn.preprocessing import StandardScaler
 
 from mmjsd_jax import mixture
 from mmjsd_jax.evaluation import chunks
-from mmjsd_jax.gaussian import Gaussian
-from mmjsd_jax.model import Model
+from mmjsd_jax.model import Model, Posteriors
 
 # Test accuracies are averaged over batches of this size in the released code.
 RELEASED_BATCH_SIZE = 256
@@ -110,9 +109,9 @@ def probe_accuracy(
 def probe_subsets(
   key: jax.Array,
   model: Model,
-  experts: Gaussian,
+  posteriors: Posteriors,
   labels: np.ndarray,
-  test_experts: Gaussian,
+  test_posteriors: Posteriors,
   test_labels: np.ndarray,
   subsets: np.ndarray,
   *,
@@ -126,9 +125,9 @@ def probe_subsets(
   Args:
     key: PRNG key, consumed.
     model: whose rule makes the subsets' posteriors.
-    experts: unimodal posteriors of training examples. Shape [M, N, D].
+    posteriors: unimodal ones of N training examples.
     labels: Shape [N].
-    test_experts: Shape [M, N', D].
+    test_posteriors: of N' test examples.
     test_labels: Shape [N'].
     subsets: membership rows. Bool, shape [S, M].
     sizes: how many of the first training examples a probe learns from.
@@ -142,9 +141,9 @@ def probe_subsets(
   found: dict[int, list[Probe]] = {size: [] for size in sizes}
   for number, row in enumerate(subsets):
     key_train, key_test = jax.random.split(jax.random.fold_in(key, number))
-    features = subset_means(key_train, model, experts, row, method=sampling)
+    features = subset_means(key_train, model, posteriors, row, method=sampling)
     test_features = subset_means(
-      key_test, model, test_experts, row, method=sampling
+      key_test, model, test_posteriors, row, method=sampling
     )
     for size in sizes:
       found[size].append(
@@ -164,7 +163,7 @@ def probe_subsets(
 def subset_means(
   key: jax.Array,
   model: Model,
-  experts: Gaussian,
+  posteriors: Posteriors,
   row: np.ndarray,
   *,
   method: str = 'stratified',
@@ -179,19 +178,17 @@ def subset_means(
   Args:
     key: PRNG key, consumed.
     model: whose rule makes the subset's posterior.
-    experts: unimodal posteriors. Shape [M, N, D].
+    posteriors: unimodal ones of N examples.
     row: which modalities are in the subset. Bool, shape [M].
     method: how components are drawn, one of `mixture.SAMPLING_METHODS`.
     chunk_size: examples per call.
   """
-  num_examples = experts.mean.shape[1]
+  num_examples = posteriors.shared.mean.shape[1]
   parts = []
   for number, chunk in enumerate(
     chunks.padded_chunks(num_examples, min(chunk_size, num_examples))
   ):
-    batch = jax.device_put(
-      Gaussian(experts.mean[:, chunk.rows], experts.log_var[:, chunk.rows])
-    )
+    batch = jax.device_put(posteriors.take(chunk.rows))
     key_chunk = jax.random.fold_in(key, number)
     means = _selected_mean(key_chunk, model, batch, row, method=method)
     parts.append(np.asarray(means)[: chunk.num_valid])
@@ -202,11 +199,11 @@ def subset_means(
 def _selected_mean(
   key: jax.Array,
   model: Model,
-  experts: Gaussian,
+  posteriors: Posteriors,
   row: jax.Array,
   *,
   method: str,
 ) -> jax.Array:
   """Mean [B, D] of the component drawn for each example."""
-  posterior = model.subset_posterior(experts, row)
+  posterior = model.subset_posterior(posteriors, row)
   return mixture.select(key, posterior, method=method).mean

@@ -12,8 +12,6 @@ import numpy as np
 
 from mmjsd_jax import mixture
 from mmjsd_jax.data.dataset import Dataset
-from mmjsd_jax.gaussian import Gaussian
-from mmjsd_jax.mixture import Mixture
 from mmjsd_jax.model import Model, Params
 
 NUM_DRAWS = 10
@@ -72,13 +70,14 @@ def samples_for_figures(
   source = condition_on or names[0]
   if source not in names:
     raise ValueError(f'condition_on must be one of {names}; got {source!r}')
-  key_order, key_prior, key_draws = jax.random.split(key, 3)
+  key_order, key_prior, key_draws, key_access = jax.random.split(key, 4)
   labels = dataset.test.labels
   order = np.asarray(jax.random.permutation(key_order, len(labels)))
   # The first example of every class; argmax of a row without one gives 0.
   is_class = labels[order][None] == np.arange(dataset.num_classes)[:, None]
   columns = order[np.argmax(is_class, axis=1)]
-  originals = {name: dataset.test.inputs[name][columns] for name in names}
+  chosen = dataset.test.take(columns).inputs
+  originals = jax.device_get(model.access(key_access, chosen))
 
   def draw(number: int, row: np.ndarray) -> dict[str, np.ndarray]:
     key_row = jax.random.fold_in(key_draws, number)
@@ -111,20 +110,20 @@ def _draw(
   row: jax.Array,
 ) -> dict[str, jax.Array]:
   """Draws of q(z | x_subset), decoded. Shape [NUM_DRAWS, C, ...] each."""
-  experts = model.encode(params, inputs)
-  posterior = model.subset_posterior(experts, row)
-  repeated = Mixture(
-    Gaussian(*(_tile(leaf) for leaf in posterior.components)),
-    _tile(posterior.weights),
+  key_z, key_styles = jax.random.split(key)
+  # [M, C, ...] as [M, NUM_DRAWS * C, ...]
+  posteriors = jax.tree.map(
+    lambda leaf: jnp.tile(leaf, (1, NUM_DRAWS) + (1,) * (leaf.ndim - 2)),
+    model.encode(params, inputs),
   )
-  z = mixture.sample(key, repeated, method='categorical')
-  z = z.reshape(NUM_DRAWS, -1, model.latent_dim)
-  return model.decode(params, z)
-
-
-def _tile(leaf: jax.Array) -> jax.Array:
-  """[S, C, ...] as [S, NUM_DRAWS * C, ...]."""
-  return jnp.tile(leaf, (1, NUM_DRAWS) + (1,) * (leaf.ndim - 2))
+  z = mixture.sample(
+    key_z, model.subset_posterior(posteriors, row), method='categorical'
+  )
+  styles = model.sample_styles(key_styles, posteriors, row)
+  decoded = model.decode(params, z, styles)
+  return {
+    name: x.reshape(NUM_DRAWS, -1, *x.shape[1:]) for name, x in decoded.items()
+  }
 
 
 @functools.partial(jax.jit, static_argnames='model')
@@ -132,5 +131,4 @@ def _draw_prior(
   key: jax.Array, model: Model, params: Params
 ) -> dict[str, jax.Array]:
   """Draws of N(0, I), decoded. Shape [NUM_PRIOR_DRAWS, ...] each."""
-  shape = (NUM_PRIOR_DRAWS, model.latent_dim)
-  return model.decode(params, jax.random.normal(key, shape))
+  return model.decode_prior(key, params, NUM_PRIOR_DRAWS)
