@@ -17,7 +17,7 @@ from mmjsd_jax import objectives
 from mmjsd_jax.data import digits
 from mmjsd_jax.objectives import Objective
 
-DATASETS = ('polymnist',)
+DATASETS = ('polymnist', 'mnist_svhn_text')
 
 
 def default() -> ml_collections.ConfigDict:
@@ -35,11 +35,18 @@ def default() -> ml_collections.ConfigDict:
   data.seed = 0  # of the set itself: permutations and crops
   data.embedded_repeats = 10  # passes of the recipe over the embedded digits
   data.allow_download = False  # let TFDS download MNIST
+  data.num_pairings = 20  # MNIST-SVHN-Text: partners of every image; mmJSD
+  data.pairing = 'min'  # 'all': those of MNIST without a partner, too
   data.num_validation = 0  # training tuples held out to choose the best step
 
   config.model = ml_collections.ConfigDict()
   config.model.latent_dim = 512  # D; MoPoE, App. D
   config.model.hidden_dim = 512  # encoder's dense layer; originally D
+  # Latents of every modality alone, one number each; () is none.
+  config.model.style_dim = ()
+  config.model.text_likelihood = 'categorical'  # or 'as_released', inverted
+  # Decode so many draws at a time, and again for the gradient; 0 is all.
+  config.model.draws_per_decode = 0
   # What the decoders' output starts from: 'as_released' is PyTorch's draw,
   # 'median' every modality's median training colour (ours).
   config.model.first_colour = 'as_released'
@@ -49,7 +56,10 @@ def default() -> ml_collections.ConfigDict:
   objective.beta = 2.5  # weight of the regulariser; MoPoE, App. D
   objective.beta_warmup_steps = 0  # in which beta rises from 0 to its value
   objective.pi = ()  # Jensen-Shannon weights, prior last; () is uniform
-  objective.likelihood_weights = ()  # one per modality; () is ones
+  objective.likelihood_weights = ()  # one per modality; () by the next key
+  objective.weigh_by_size = False  # largest modality 1, others by their size
+  objective.beta_style = 1.0  # weight of the styles' KL, relative to beta
+  objective.style_weights = ()  # one per modality; () is ones
   # Fields of objectives.Objective that differ from the preset's; None keeps it.
   objective.change = ml_collections.ConfigDict(
     {
@@ -77,6 +87,7 @@ def default() -> ml_collections.ConfigDict:
   evaluation.num_importance_samples = 32  # K, per subset
   evaluation.num_joint_importance_samples = 512  # K, from the full set
   evaluation.num_log_likelihood_examples = 256
+  evaluation.num_test_examples = 0  # drawn at random; 0 is all
   evaluation.untrained_baseline = True  # the same metrics before training
   evaluation.as_released = False  # also the authors' estimators
   evaluation.condition_on = (
@@ -124,11 +135,14 @@ def validate(config: ml_collections.ConfigDict) -> None:
   make_objective(config)
   _one_of(config, 'data.name', DATASETS)
   _one_of(config, 'data.digits', digits.SOURCES)
+  _one_of(config, 'data.pairing', ('min', 'all'))
   _one_of(config, 'model.first_colour', ('as_released', 'median'))
+  _one_of(config, 'model.text_likelihood', ('categorical', 'as_released'))
   _one_of(config, 'evaluation.checkpoint', ('final', 'best'))
   _one_of(config, 'evaluation.sampling', objectives.mixture.SAMPLING_METHODS)
   for key in (
     'data.embedded_repeats',
+    'data.num_pairings',
     'model.latent_dim',
     'model.hidden_dim',
     'train.batch_size',
@@ -143,6 +157,8 @@ def validate(config: ml_collections.ConfigDict) -> None:
     _at_least(config, key, 1)
   for key in (
     'data.num_validation',
+    'evaluation.num_test_examples',
+    'model.draws_per_decode',
     'objective.beta_warmup_steps',
     'train.num_epochs',
     'train.num_steps',
@@ -161,7 +177,14 @@ def validate(config: ml_collections.ConfigDict) -> None:
     'an integer of at least 20',
     lambda size: isinstance(size, int) and size >= 20,
   )
-  _at_least(config, 'objective.beta', 0)
+  for key in ('objective.beta', 'objective.beta_style'):
+    _at_least(config, key, 0)
+  _each(
+    config,
+    'model.style_dim',
+    'an integer of at least 0',
+    lambda size: isinstance(size, int) and size >= 0,
+  )
   _require(
     0 < config.train.learning_rate < math.inf,
     'train.learning_rate',
@@ -180,7 +203,11 @@ def validate(config: ml_collections.ConfigDict) -> None:
     f'a multiple of train.log_every = {config.train.log_every}',
     config.train.checkpoint_every,
   )
-  for key in ('objective.pi', 'objective.likelihood_weights'):
+  for key in (
+    'objective.pi',
+    'objective.likelihood_weights',
+    'objective.style_weights',
+  ):
     _each(config, key, 'a finite number of at least 0', _is_weight)
   pi = tuple(config.objective.pi)
   _require(
@@ -221,12 +248,17 @@ def validate_for_modalities(
     f'one of {used}',
     config.evaluation.condition_on,
   )
-  for key, extra in (('objective.pi', 1), ('objective.likelihood_weights', 0)):
+  for key, extra in (
+    ('model.style_dim', 0),
+    ('objective.pi', 1),
+    ('objective.likelihood_weights', 0),
+    ('objective.style_weights', 0),
+  ):
     values = _get(config, key)
     _require(
       len(values) in (0, len(used) + extra),
       key,
-      f'{len(used) + extra} weights for the modalities {used}'
+      f'{len(used) + extra} numbers for the modalities {used}'
       + (' and the prior' if extra else ''),
       len(values),
     )

@@ -1,5 +1,6 @@
 """A job: configuration, data, model and settings that fit together."""
 
+import functools
 import logging
 import pathlib
 from typing import NamedTuple
@@ -8,12 +9,12 @@ import ml_collections
 import numpy as np
 
 from mmjsd_jax import config as configuration
-from mmjsd_jax import likelihoods, model
 from mmjsd_jax import workdir as workdirs
-from mmjsd_jax.data import polymnist
+from mmjsd_jax.architecture import make_modalities, weights_by_size
+from mmjsd_jax.data import mnist_svhn_text, polymnist
 from mmjsd_jax.data.dataset import Dataset, Split, check, fingerprint
 from mmjsd_jax.modalities import polymnist_image
-from mmjsd_jax.model import Modality, Model
+from mmjsd_jax.model import Model
 from mmjsd_jax.train import Settings, check_batch, make_mesh
 
 _log = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ def prepare(
   )
   check_batch(config.train.batch_size, len(training.labels), make_mesh())
   workdirs.claim(workdir, config, dataset, mode)
+  model = _make_model(config, dataset, training)
   job = Job(
     config=config,
     workdir=workdir,
@@ -69,8 +71,8 @@ def prepare(
     dataset=dataset,
     training=training,
     validation=validation,
-    model=_make_model(config, training),
-    settings=_make_settings(config, dataset, len(training.labels)),
+    model=model,
+    settings=_make_settings(config, model, len(training.labels)),
   )
   for line in (f'data: {dataset.source}', *job.substitutions):
     _log.info('%s', line)
@@ -86,6 +88,8 @@ def before_data(model: Model) -> Model:
   return model._replace(
     modality_list=tuple(
       modality._replace(decoder=modality.decoder.clone(first_colour=None))
+      if isinstance(modality.decoder, polymnist_image.Decoder)
+      else modality
       for modality in model.modality_list
     )
   )
@@ -93,15 +97,26 @@ def before_data(model: Model) -> Model:
 
 def _load(config: ml_collections.ConfigDict) -> Dataset:
   """The data set, with the modalities that the configuration names."""
-  configuration.validate_for_modalities(config, polymnist.MODALITIES)
-  dataset = polymnist.load(
+  load = {
+    'polymnist': functools.partial(
+      polymnist.load, backgrounds=tuple(config.data.backgrounds)
+    ),
+    'mnist_svhn_text': functools.partial(
+      mnist_svhn_text.load,
+      num_pairings=config.data.num_pairings,
+      pairing=config.data.pairing,
+    ),
+  }[config.data.name]
+  if config.data.name == 'polymnist':  # others know theirs once loaded
+    configuration.validate_for_modalities(config, polymnist.MODALITIES)
+  dataset = load(
     digits=config.data.digits,
     directory=config.data.dir,
-    backgrounds=tuple(config.data.backgrounds),
     seed=config.data.seed,
     embedded_repeats=config.data.embedded_repeats,
     allow_download=config.data.allow_download,
   )
+  configuration.validate_for_modalities(config, dataset.modalities)
   chosen = tuple(config.data.modalities) or dataset.modalities
   used = tuple(name for name in dataset.modalities if name in chosen)
   if used == dataset.modalities:
@@ -134,26 +149,28 @@ def _hold_out(
   )
 
 
-def _make_model(config: ml_collections.ConfigDict, training: Split) -> Model:
-  latent_dim, hidden_dim = config.model.latent_dim, config.model.hidden_dim
-  starts_at_median = config.model.first_colour == 'median'
+def _make_model(
+  config: ml_collections.ConfigDict, dataset: Dataset, training: Split
+) -> Model:
+  colours = None
+  if config.model.first_colour == 'median':
+    colours = {
+      name: _median_colour(images) for name, images in training.inputs.items()
+    }
   return Model(
-    tuple(
-      Modality(
-        name,
-        polymnist_image.IMAGE_SHAPE,
-        polymnist_image.Encoder(latent_dim, hidden_dim),
-        polymnist_image.Decoder(
-          _median_colour(images) if starts_at_median else None
-        ),
-        model.pixels_to_float,
-        likelihoods.laplace,
-      )
-      for name, images in training.inputs.items()
+    make_modalities(
+      config.data.name,
+      dataset.modalities,
+      latent_dim=config.model.latent_dim,
+      style_dims=tuple(config.model.style_dim),
+      hidden_dim=config.model.hidden_dim,
+      first_colours=colours,
+      text_as_released=config.model.text_likelihood == 'as_released',
     ),
-    latent_dim,
+    config.model.latent_dim,
     configuration.make_objective(config),
     tuple(config.objective.pi) or None,
+    config.model.draws_per_decode,
   )
 
 
@@ -164,10 +181,13 @@ def _median_colour(images: np.ndarray) -> tuple[float, ...]:
 
 
 def _make_settings(
-  config: ml_collections.ConfigDict, dataset: Dataset, num_examples: int
+  config: ml_collections.ConfigDict, model: Model, num_examples: int
 ) -> Settings:
   steps_per_epoch = num_examples // config.train.batch_size
+  ones = (1.0,) * len(model.modalities)
   weights = tuple(config.objective.likelihood_weights)
+  if not weights and config.objective.weigh_by_size:
+    weights = weights_by_size(model.modality_list)
   return Settings(
     seed=config.seed,
     num_steps=config.train.num_steps
@@ -176,7 +196,9 @@ def _make_settings(
     learning_rate=config.train.learning_rate,
     beta=config.objective.beta,
     beta_warmup_steps=config.objective.beta_warmup_steps,
-    likelihood_weights=weights or (1.0,) * len(dataset.modalities),
+    beta_style=config.objective.beta_style,
+    likelihood_weights=weights or ones,
+    style_weights=tuple(config.objective.style_weights) or ones,
     log_every=config.train.log_every,
     checkpoint_every=config.train.checkpoint_every,
   )

@@ -50,11 +50,22 @@ def categorical(x: jax.Array, logits: jax.Array) -> jax.Array:
   return _sum_events(picked, x)
 
 
+def one_hot_categorical(x: jax.Array, logits: jax.Array) -> jax.Array:
+  """Categorical over the last axis: sum of x * log softmax(logits).
+
+  Args:
+    x: one-hot, as networks see text. Shape [B, ..., V].
+    logits: Shape [..., B, ..., V].
+  """
+  return _sum_events(_lift(x, logits) * jax.nn.log_softmax(logits), x)
+
+
 LIKELIHOODS = {
   'laplace': laplace,
   'normal': normal,
   'bernoulli': bernoulli,
   'categorical': categorical,
+  'one_hot_categorical': one_hot_categorical,
 }
 
 

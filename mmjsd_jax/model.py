@@ -93,7 +93,7 @@ class Model(NamedTuple):
       key_encoder, key_decoder = jax.random.split(
         jax.random.fold_in(key, index)
       )
-      x = jnp.zeros((1, *modality.shape), jnp.float32)
+      x = modality.to_float(jnp.zeros((1, *modality.shape), jnp.uint8))
       z = jnp.zeros((1, modality.style_dim + self.latent_dim), jnp.float32)
       params[modality.name] = {
         'encoder': _init(modality.encoder, key_encoder, x),

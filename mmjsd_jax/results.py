@@ -38,6 +38,7 @@ def make_results(
     metrics: of `evaluate.evaluate`.
     seconds: that the evaluation took.
   """
+  num_test = len(job.dataset.test.labels)
   results = {
     'schema': 1,
     'name': job.config.name,
@@ -58,14 +59,19 @@ def make_results(
       'fingerprint': job.dataset.fingerprint,
       'num_train': len(job.training.labels),
       'num_validation': job.config.data.num_validation,
-      'num_test': len(job.dataset.test.labels),
+      'num_test': num_test,
       'modalities': list(job.dataset.modalities),
       'num_classes': job.dataset.num_classes,
     },
     'substitutions': job.substitutions,
     'environment': _environment(),
     'training': training,
-    'evaluation': {'seconds': round(seconds, 1)},
+    'evaluation': {
+      'seconds': round(seconds, 1),
+      'num_test_examples': min(
+        job.config.evaluation.num_test_examples or num_test, num_test
+      ),
+    },
     'metrics': metrics,
   }
   return results | {'published': published.matching(results)}

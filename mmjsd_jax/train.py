@@ -94,10 +94,15 @@ def to_device(split: Split, mesh: Mesh) -> Data:
   )
 
 
+def init_params(model: Model, settings: Settings) -> Params:
+  """The parameters at step 0."""
+  key, *_ = _keys(settings.seed)
+  return model.init(key)
+
+
 def init_state(model: Model, settings: Settings, mesh: Mesh) -> TrainState:
   """The state at step 0, on every device."""
-  key, *_ = _keys(settings.seed)
-  params = model.init(key)
+  params = init_params(model, settings)
   opt_state = jax.jit(_optimizer(settings).init)(params)
   state = TrainState(params, opt_state, jnp.zeros((), jnp.int32))
   return jax.device_put(state, NamedSharding(mesh, PartitionSpec()))

@@ -24,6 +24,7 @@ from mmjsd_jax import journal, run
 from mmjsd_jax import workdir as workdirs
 from mmjsd_jax.data import idx, polymnist
 from mmjsd_jax.evaluation import classifiers
+from mmjsd_jax.evaluation.classifier_networks import DigitClassifier
 from mmjsd_jax.gaussian import Gaussian
 from mmjsd_jax.modalities import polymnist_image
 
@@ -126,7 +127,7 @@ class _Decoder(nn.Module):
 def _classifiers(key, dataset):
   del key
   shapes = jax.eval_shape(
-    functools.partial(classifiers.DigitClassifier().init, train=False),
+    functools.partial(DigitClassifier().init, train=False),
     jax.random.key(0),
     jax.ShapeDtypeStruct((1, 28, 28, 3), np.float32),
   )['params']
@@ -158,7 +159,7 @@ def _refusal(config, workdir, mode='train_and_evaluate'):
   ('changes', 'expected'),
   [
     ({'objective.beta': -1.0}, 'config.objective.beta must be at least 0'),
-    ({'objective.pi': (0.5, 0.5)}, '3 weights for the modalities'),
+    ({'objective.pi': (0.5, 0.5)}, '3 numbers for the modalities'),
     ({'evaluation.subsets': ('m0+m1',)}, "got 'm0+m1'"),
     ({'train.batch_size': 12}, 'a multiple of the 8 devices; got 12'),
     ({'train.batch_size': 8000}, 'at most the 1442 training examples'),

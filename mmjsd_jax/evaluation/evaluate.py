@@ -207,7 +207,6 @@ def evaluate(
       untrained.log_likelihood[0], num_importance_samples
     )
   metrics = {
-    'num_test_examples': len(test.labels),
     'probe': probes,
     'coherence': coherences,
     'log_likelihood': likelihoods,
@@ -426,4 +425,5 @@ def _shuffled(
 
 def _accessed(key: jax.Array, model: Model, split: Split) -> Split:
   """The split as one access to its examples finds it."""
-  return split._replace(inputs=jax.device_get(model.access(key, split.inputs)))
+  inputs = jax.tree.map(jnp.asarray, split.inputs)
+  return split._replace(inputs=jax.device_get(model.access(key, inputs)))

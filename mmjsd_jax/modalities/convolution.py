@@ -94,6 +94,33 @@ def conv_transpose2d(
   return _conv_transpose(x, kernel, stride, padding, output_padding, backend)
 
 
+def conv1d(
+  x: jax.Array,
+  kernel: jax.Array,
+  *,
+  stride: int = 1,
+  padding: int = 0,
+  backend: str | None = None,
+) -> jax.Array:
+  """`conv2d` of sequences. x [B, N, C], kernel [k, C, O] -> [B, N', O]."""
+  _check_rank(x, kernel, num_axes=1)
+  return _conv(x, kernel, stride, padding, backend)
+
+
+def conv_transpose1d(
+  x: jax.Array,
+  kernel: jax.Array,
+  *,
+  stride: int = 1,
+  padding: int = 0,
+  output_padding: int = 0,
+  backend: str | None = None,
+) -> jax.Array:
+  """`conv_transpose2d` of sequences. Shapes as in `conv1d`."""
+  _check_rank(x, kernel, num_axes=1)
+  return _conv_transpose(x, kernel, stride, padding, output_padding, backend)
+
+
 class _Geometry(NamedTuple):
   """Sizes of one convolution; of the large side where it is transposed."""
 
@@ -109,8 +136,7 @@ class _Geometry(NamedTuple):
     )
 
 
-# The bodies below hold for any number of spatial axes, so a `conv1d` is its
-# rank check and one call.
+# The bodies below hold for any number of spatial axes.
 
 
 def _conv(

@@ -14,62 +14,71 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Initializer
 
-from mmjsd_jax.modalities.convolution import conv2d, conv_transpose2d
+from mmjsd_jax.modalities.convolution import (
+  conv1d,
+  conv2d,
+  conv_transpose1d,
+  conv_transpose2d,
+)
 
 
 class Conv(nn.Module):
   """`conv2d` and a bias with `torch.nn.Conv2d`'s initialisation.
 
-  Parameters: kernel [kh, kw, C, features] and bias [features].
+  Parameters: kernel [kh, kw, C, features] and bias [features]. Sequences
+  [B, N, C] are met with `conv1d`, and a kernel [k, C, features].
   """
 
   features: int
-  kernel_size: int | tuple[int, int]
-  stride: int | tuple[int, int] = 1
-  padding: int | tuple[int, int] = 0
+  kernel_size: int | tuple[int, ...]
+  stride: int | tuple[int, ...] = 1
+  padding: int | tuple[int, ...] = 0
   backend: str | None = None
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
-    size = _square(self.kernel_size)
+    size = _per_axis(self.kernel_size, x)
     init = uniform_by_fan_in(x.shape[-1] * math.prod(size))
     kernel = self.param('kernel', init, (*size, x.shape[-1], self.features))
     bias = self.param('bias', init, (self.features,))
-    y = conv2d(
+    conv: Any = conv1d if len(size) == 1 else conv2d
+    y = conv(
       x,
       kernel,
       stride=self.stride,
       padding=self.padding,
       backend=self.backend,
     )
-    return y + bias.reshape(1, 1, 1, -1)
+    return y + bias.reshape((1,) * (y.ndim - 1) + (-1,))
 
 
 class ConvTranspose(nn.Module):
   """`conv_transpose2d` and a bias, initialised as `torch.nn.ConvTranspose2d`.
 
   Parameters: kernel [kh, kw, C, features] and bias [features]. `first_bias`,
-  one number per feature, is what the bias starts from instead.
+  one number per feature, is what the bias starts from instead. Sequences are
+  met with `conv_transpose1d`, as in `Conv`.
   """
 
   features: int
-  kernel_size: int | tuple[int, int]
-  stride: int | tuple[int, int] = 1
-  padding: int | tuple[int, int] = 0
-  output_padding: int | tuple[int, int] = 0
+  kernel_size: int | tuple[int, ...]
+  stride: int | tuple[int, ...] = 1
+  padding: int | tuple[int, ...] = 0
+  output_padding: int | tuple[int, ...] = 0
   backend: str | None = None
   first_bias: tuple[float, ...] | None = None
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
-    size = _square(self.kernel_size)
+    size = _per_axis(self.kernel_size, x)
     init = uniform_by_fan_in(self.features * math.prod(size))
     kernel = self.param('kernel', init, (*size, x.shape[-1], self.features))
     bias_init = init
     if self.first_bias is not None:
       bias_init = nn.initializers.constant(jnp.array(self.first_bias))
     bias = self.param('bias', bias_init, (self.features,))
-    y = conv_transpose2d(
+    conv: Any = conv_transpose1d if len(size) == 1 else conv_transpose2d
+    y = conv(
       x,
       kernel,
       stride=self.stride,
@@ -77,7 +86,7 @@ class ConvTranspose(nn.Module):
       output_padding=self.output_padding,
       backend=self.backend,
     )
-    return y + bias.reshape(1, 1, 1, -1)
+    return y + bias.reshape((1,) * (y.ndim - 1) + (-1,))
 
 
 class Dense(nn.Module):
@@ -113,5 +122,5 @@ def uniform_by_fan_in(fan_in: int) -> Initializer:
   return init
 
 
-def _square(size: int | tuple[int, int]) -> tuple[int, int]:
-  return (size, size) if isinstance(size, int) else size
+def _per_axis(size: int | tuple[int, ...], x: jax.Array) -> tuple[int, ...]:
+  return (size,) * (x.ndim - 2) if isinstance(size, int) else size

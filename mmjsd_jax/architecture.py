@@ -1,0 +1,104 @@
+"""The papers' networks for every data set: what a `Model` is assembled from."""
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+
+from mmjsd_jax import likelihoods
+from mmjsd_jax.modalities import mnist_image, polymnist_image, svhn_image, text
+from mmjsd_jax.model import Modality, pixels_to_float
+
+Colour = tuple[float, ...]
+
+
+def make_modalities(
+  dataset: str,
+  modalities: Sequence[str],
+  *,
+  latent_dim: int,
+  style_dims: Sequence[int] = (),
+  hidden_dim: int = 512,
+  first_colours: Mapping[str, Colour] | None = None,
+  text_as_released: bool = False,
+) -> tuple[Modality, ...]:
+  """Networks and likelihoods of a data set's modalities.
+
+  Args:
+    dataset: 'polymnist' or 'mnist_svhn_text'.
+    modalities: names of those to use.
+    latent_dim: D, of the shared latents.
+    style_dims: one for each of `modalities`; () is none.
+    hidden_dim: of PolyMNIST's encoders.
+    first_colours: what the image decoders of PolyMNIST start from.
+    text_as_released: the inverted text likelihood of the authors' code.
+
+  Raises:
+    ValueError: an unknown data set.
+  """
+  makers = {
+    'polymnist': functools.partial(_polymnist, hidden_dim, first_colours or {}),
+    'mnist_svhn_text': functools.partial(_mnist_svhn_text, text_as_released),
+  }
+  if dataset not in makers:
+    raise ValueError(f'data set must be one of {tuple(makers)}; got {dataset}')
+  sizes = tuple(style_dims) or (0,) * len(modalities)
+  return tuple(
+    makers[dataset](name, size + latent_dim)._replace(style_dim=size)
+    for name, size in zip(modalities, sizes, strict=True)
+  )
+
+
+def weights_by_size(modalities: Sequence[Modality]) -> tuple[float, ...]:
+  """Likelihood weights: 1 for the largest modality, others by their size.
+
+  mmJSD, Sec. 4.1: MNIST 3072 / 784 = 3.918, SVHN 1, Text 3072 / 8 = 384; the
+  size of text is its length, as in the authors' code.
+  """
+  sizes = [math.prod(modality.shape) for modality in modalities]
+  return tuple(max(sizes) / size for size in sizes)
+
+
+def _polymnist(
+  hidden_dim: int,
+  first_colours: Mapping[str, Colour],
+  name: str,
+  num_latents: int,
+) -> Modality:
+  return Modality(
+    name,
+    polymnist_image.IMAGE_SHAPE,
+    polymnist_image.Encoder(num_latents, hidden_dim),
+    polymnist_image.Decoder(first_colours.get(name)),
+    pixels_to_float,
+    likelihoods.laplace,
+  )
+
+
+def _mnist_svhn_text(
+  text_as_released: bool, name: str, num_latents: int
+) -> Modality:
+  if name == 'text':
+    return Modality(
+      name,
+      (text.LENGTH,),
+      text.Encoder(num_latents),
+      text.Decoder(as_released=text_as_released),
+      text.to_float,
+      likelihoods.one_hot_categorical,
+      at_access=text.place,
+    )
+  # The embedded digits take the networks of what they stand in for.
+  kind = {
+    'mnist': mnist_image,
+    'digits': mnist_image,
+    'svhn': svhn_image,
+    'colour_digits': svhn_image,
+  }[name]
+  return Modality(
+    name,
+    kind.IMAGE_SHAPE,
+    kind.Encoder(num_latents),
+    kind.Decoder(),
+    pixels_to_float,
+    likelihoods.laplace,
+  )
