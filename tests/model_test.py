@@ -70,3 +70,24 @@ def test_wrong_input_shape_is_refused(world):
 def test_pixels_are_scaled_to_one():
   pixels = jnp.array([0, 51, 255], jnp.uint8)
   np.testing.assert_allclose(pixels_to_float(pixels), [0, 0.2, 1], rtol=1e-6)
+
+
+@pytest.mark.parametrize('preset', ['mvae', 'mopoe_eq5', 'mmvae_dreg'])
+def test_decoding_in_parts_changes_neither_value_nor_gradient(preset, world):
+  def value_and_grad(draws_per_decode):
+    model = world.model._replace(
+      objective=objectives.make_objective(preset, num_samples=3),
+      draws_per_decode=draws_per_decode,
+    )
+
+    def loss(params):
+      terms = model.elbo(jax.random.key(2), params, world.inputs)
+      return -jnp.mean(terms.objective)
+
+    return jax.jit(jax.value_and_grad(loss))(world.params)
+
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+    value_and_grad(0),
+    value_and_grad(2),  # the draws are no multiple of it
+  )

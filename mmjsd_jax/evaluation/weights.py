@@ -1,0 +1,78 @@
+"""Trained weights on disk: .npz, without pickles."""
+
+import logging
+import os
+import pathlib
+import struct
+import zipfile
+import zlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+# What reading a damaged file raises.
+_DAMAGED = (
+  OSError,
+  ValueError,
+  KeyError,
+  EOFError,
+  NotImplementedError,
+  struct.error,
+  zipfile.BadZipFile,
+  zlib.error,
+)
+_log = logging.getLogger(__name__)
+
+
+def write(path: pathlib.Path, tree: Any) -> None:
+  """Writes a pytree of arrays, whole or not at all; a failure only warns."""
+  arrays = {
+    _name(keys): np.asarray(leaf)
+    for keys, leaf in jax.tree_util.tree_leaves_with_path(tree)
+  }
+  partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+      with partial.open('wb') as file:
+        np.savez(file, allow_pickle=False, **arrays)
+      os.replace(partial, path)
+    finally:
+      partial.unlink(missing_ok=True)
+  except OSError as error:
+    _log.warning('weights are not kept: %s', error)
+
+
+def read(path: pathlib.Path, shapes: Any) -> Any | None:
+  """The tree that `write` wrote; None, and perhaps a warning, if there is none.
+
+  Args:
+    path: of the file.
+    shapes: the tree's arrays, or `jax.ShapeDtypeStruct`s; a file of others is
+      damaged.
+  """
+  if not path.is_file():
+    return None
+  try:
+    # Opened here: np.load leaves a file open if it is not an archive.
+    with path.open('rb') as file, np.load(file, allow_pickle=False) as arrays:
+      return jax.tree_util.tree_map_with_path(
+        lambda keys, leaf: _checked(arrays[_name(keys)], leaf), shapes
+      )
+  except _DAMAGED as error:
+    _log.warning('training anew, since %s is damaged: %r', path, error)
+    return None
+
+
+def _name(keys: tuple[Any, ...]) -> str:
+  return jax.tree_util.keystr(keys, simple=True, separator='/')
+
+
+def _checked(array: np.ndarray, leaf: Any) -> jax.Array:
+  if array.shape != leaf.shape or array.dtype != leaf.dtype:
+    raise ValueError(
+      f'expected {leaf.dtype} {leaf.shape}, got {array.dtype} {array.shape}'
+    )
+  return jnp.asarray(array)
