@@ -7,22 +7,20 @@ is typed by hand: to change one, run again.
 """
 
 import argparse
-import json
 import pathlib
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from mmjsd_jax import tables
-from mmjsd_jax.tables import Results, Table, duration, get, nats, share
-
-_PROGRAMS = ('python', 'jax', 'flax', 'optax', 'numpy', 'scikit-learn')
+from mmjsd_jax import pages, tables
+from mmjsd_jax.pages import markdown
+from mmjsd_jax.tables import Results, Table, get, nats, share
 
 
 def main(arguments: Sequence[str]) -> None:
   """Prints the tables of the files named in `arguments`."""
   parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
   parser.add_argument('results', nargs='+', type=pathlib.Path)
-  print(make_results(_labelled(parser.parse_args(arguments).results)), end='')
+  print(make_results(pages.load(parser.parse_args(arguments).results)), end='')
 
 
 def make_results(runs: Mapping[str, Results]) -> str:
@@ -37,93 +35,19 @@ def make_results(runs: Mapping[str, Results]) -> str:
     'number that was not measured is "missing". Metrics are defined at the end '
     "of every run's `report.html`. A row is one trained model.",
     '## Runs',
-    _markdown(_runs(runs)),
-    *_commands(runs),
-    *_substitutions(runs),
+    *pages.what_was_run(runs),
     '## Linear probe',
-    *(_markdown(_probe(runs, n)) for n in _probe_sizes(runs)),
+    *(markdown(_probe(runs, n)) for n in _probe_sizes(runs)),
     '## Conditional coherence',
-    _markdown(_coherence(runs)),
+    markdown(_coherence(runs)),
     '## Joint coherence',
-    _markdown(_joint(runs)),
+    markdown(_joint(runs)),
     '## Log-likelihood',
-    _markdown(_log_likelihood(runs)),
-    _markdown(_joint_log_likelihood(runs)),
+    markdown(_log_likelihood(runs)),
+    markdown(_joint_log_likelihood(runs)),
     *_published(runs),
   ]
   return '\n\n'.join(parts) + '\n'
-
-
-def _labelled(paths: Iterable[pathlib.Path]) -> dict[str, Results]:
-  """Results by objective, and by folder where an objective occurs twice."""
-  loaded = [
-    (path, json.loads(path.read_text(encoding='utf-8'))) for path in paths
-  ]
-  presets = [results['objective']['preset'] for _, results in loaded]
-  runs: dict[str, Results] = {}
-  for (path, results), preset in zip(loaded, presets, strict=True):
-    is_unique = presets.count(preset) == 1
-    label = preset if is_unique else f'{preset} ({path.parent})'
-    if label in runs:
-      raise ValueError(f'expected different files, got {path} twice')
-    runs[label] = results
-  return runs
-
-
-def _runs(runs: Mapping[str, Results]) -> Table:
-  rows = []
-  for label, results in runs.items():
-    training, environment = results['training'], results['environment']
-    versions = (
-      f'{name} {environment[name]}'
-      for name in _PROGRAMS
-      if environment.get(name)
-    )
-    rows.append(
-      (
-        label,
-        tables.count(training.get('steps')),
-        tables.count(training.get('epochs')),
-        duration(training.get('seconds')),
-        duration(get(results, 'evaluation', 'seconds')),
-        tables.device(environment),
-        results['data']['fingerprint'][:12],
-        f'mmjsd_jax {results["version"]}, ' + ', '.join(versions),
-        results['finished'],
-      )
-    )
-  columns = (
-    'run',
-    'steps',
-    'epochs',
-    'training',
-    'evaluation',
-    'device',
-    'data (SHA-256)',
-    'versions',
-    'finished',
-  )
-  return Table('', columns, tuple(rows))
-
-
-def _commands(runs: Mapping[str, Results]) -> list[str]:
-  commands = '\n'.join(results['command'] for results in runs.values())
-  sources = dict.fromkeys(
-    f'- `{results["data"]["fingerprint"][:12]}`: {results["data"]["source"]}'
-    for results in runs.values()
-  )
-  return [f'```\n{commands}\n```', 'Data:', '\n'.join(sources)]
-
-
-def _substitutions(runs: Mapping[str, Results]) -> list[str]:
-  texts: dict[str, list[str]] = {}
-  for label, results in runs.items():
-    for text in results['substitutions']:
-      texts.setdefault(text, []).append(label)
-  if not texts:
-    return ['Nothing was substituted.']
-  lines = (f'- {", ".join(labels)}: {text}' for text, labels in texts.items())
-  return ['Substituted:', '\n'.join(lines)]
 
 
 def _probe_sizes(runs: Mapping[str, Results]) -> list[str]:
@@ -252,17 +176,8 @@ def _published(runs: Mapping[str, Results]) -> list[str]:
         for protocol, labels in differences.items()
       )
       table = Table('', columns, tuple(rows))
-      parts += [f'## {title}', _markdown(table), '\n'.join(notes)]
+      parts += [f'## {title}', markdown(table), '\n'.join(notes)]
   return parts
-
-
-def _markdown(table: Table) -> str:
-  def line(cells: Iterable[str]) -> str:
-    return '| ' + ' | '.join(cell.replace('|', '\\|') for cell in cells) + ' |'
-
-  rule = '|' + ' --- |' * len(table.columns)
-  lines = [line(table.columns), rule, *(line(row) for row in table.rows)]
-  return '\n'.join(([table.caption, ''] if table.caption else []) + lines)
 
 
 if __name__ == '__main__':

@@ -275,8 +275,12 @@ _FREE = (
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-  """'key: old -> new' for every key in which two runs differ."""
-  old, new = flatten(old), flatten(new)
+  """'key: old -> new' for every key in which two runs differ.
+
+  A key that an older version did not know has today's default.
+  """
+  defaults = flatten(to_dict(default()))
+  old, new = defaults | flatten(old), defaults | flatten(new)
   return [
     f'{key}: {old.get(key, "(absent)")!r} -> {new.get(key, "(absent)")!r}'
     for key in sorted(old.keys() | new.keys())

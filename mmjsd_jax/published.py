@@ -130,7 +130,9 @@ def _config_differences(config: Mapping[str, Any]) -> list[str]:
   # Empty is the default: uniform weights, all subsets.
   for section, name in (
     ('objective', 'pi'),
+    ('objective', 'beta_warmup_steps'),
     ('objective', 'likelihood_weights'),
+    ('model', 'style_dim'),
     ('evaluation', 'subsets'),
   ):
     if got := config.get(section, {}).get(name):

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import jinja2
 
-from mmjsd_jax import files, tables
+from mmjsd_jax import files, paper_tables, tables
+from mmjsd_jax.paper_tables import PaperTable
 from mmjsd_jax.tables import Results, Table, count, duration, get, nats, share
 
 Figure = str | os.PathLike[str] | bytes
@@ -161,6 +162,7 @@ def render(
       tables.log_likelihood_subsets(results),
     ),
     published=_published(results),
+    paper_tables=_paper_tables(results),
     as_released=(
       tables.as_released(results)
       if get(results, 'metrics', 'as_released')
@@ -253,7 +255,7 @@ def _meaning(results: Results) -> list[str]:
       'More inputs help' if most > one + 0.01 else 'More inputs do not help'
     )
     sentences.append(
-      f'Images generated from one other modality show its class in '
+      f'What is generated from one other modality shows its class in '
       f'{_percent(one)} of the cases, from {almost} others in '
       f'{_percent(most)}. {trend}.'
     )
@@ -323,7 +325,8 @@ def _run(results: Results) -> Table:
     ('modalities', ', '.join(data['modalities'])),
     (
       'examples',
-      f'{data["num_train"]:,} training, {data["num_test"]:,} test',
+      f'{data["num_train"]:,} training, {data["num_test"]:,} test'
+      + _measured_on(results),
     ),
     ('data fingerprint (SHA-256)', data['fingerprint']),
     (
@@ -349,6 +352,14 @@ def _run(results: Results) -> Table:
   return Table('What was run.', ('what', 'value'), rows)
 
 
+def _measured_on(results: Results) -> str:
+  """', of which ...' where not all test examples were used."""
+  used = get(results, 'evaluation', 'num_test_examples')
+  if not tables.is_number(used) or used >= results['data']['num_test']:
+    return ''
+  return f', of which {used:,}, drawn at random, were measured on'
+
+
 def _objective_line(results: Results) -> str:
   preset = results['objective']['preset']
   title = _OBJECTIVES.get(preset)
@@ -368,6 +379,23 @@ def _published(results: Results) -> list[PublishedMetric]:
       list({row['source']: row.get('note', '') for row in rows}.items()),
     )
     for metric, rows in groups.items()
+  ]
+
+
+def _paper_tables(results: Results) -> list[PaperTable]:
+  """The papers' tables of this data set, without models that were not run."""
+  data = results['data']
+  if data['name'] != 'mnist_svhn_text' or len(data['modalities']) != 3:
+    return []
+  return [
+    paper._replace(
+      table=paper.table._replace(
+        rows=tuple(
+          row for row in paper.table.rows if row[1] != paper_tables.NOT_RUN
+        )
+      )
+    )
+    for paper in paper_tables.make_tables([results])
   ]
 
 

@@ -203,8 +203,10 @@ def test_differences_name_key_old_and_new():
   new = configuration.to_dict(_with({'objective.beta': 5.0}))
   assert configuration.differences(old, old) == []
   assert configuration.differences(old, new) == ['objective.beta: 1.0 -> 5.0']
-  del old['seed']
-  assert configuration.differences(old, new)[1] == "seed: '(absent)' -> 0"
+  del old['seed']  # as of a version that had no such key: today's default
+  assert configuration.differences(old, new) == ['objective.beta: 1.0 -> 5.0']
+  old['unknown'] = 1
+  assert configuration.differences(old, new)[1] == "unknown: 1 -> '(absent)'"
 
 
 @pytest.mark.parametrize(

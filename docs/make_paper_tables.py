@@ -1,0 +1,54 @@
+"""The papers' tables on MNIST-SVHN-Text with our numbers, as Markdown.
+
+  python docs/make_paper_tables.py runs/*/results.json > docs/mnist_svhn_text.md
+
+Runs that differ in the seed alone become one row: mean and standard deviation.
+No number is typed by hand: to change one, run again.
+"""
+
+import argparse
+import pathlib
+import sys
+from collections.abc import Mapping, Sequence
+
+from mmjsd_jax import pages, paper_tables
+from mmjsd_jax.tables import Results
+
+
+def main(arguments: Sequence[str]) -> None:
+  """Prints the page about the files named in `arguments`."""
+  parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
+  parser.add_argument('results', nargs='+', type=pathlib.Path)
+  paths = parser.parse_args(arguments).results
+  print(make_page(pages.load(paths)), end='')
+
+
+def make_page(runs: Mapping[str, Results]) -> str:
+  """The Markdown page.
+
+  Args:
+    runs: label to the contents of a results.json.
+
+  Raises:
+    ValueError: as `paper_tables.make_table`.
+  """
+  results = list(runs.values())
+  parts = [
+    '# MNIST-SVHN-Text',
+    'Made by `docs/make_paper_tables.py` from the `results.json` of each run. '
+    'Below what a paper prints stands what was measured here. A number that '
+    'was not measured is "missing"; "-" is what the paper does not print.',
+    '## Runs',
+    *pages.what_was_run(runs),
+    '## Settings',
+    pages.markdown(paper_tables.settings(results)),
+  ]
+  for title, table, caveats in paper_tables.make_tables(results):
+    parts += [f'## {title}', pages.markdown(table)]
+    if caveats:
+      parts.append('\n'.join(f'- {caveat}' for caveat in caveats))
+  return '\n\n'.join(parts) + '\n'
+
+
+if __name__ == '__main__':
+  main(sys.argv[1:])

@@ -1,0 +1,110 @@
+"""Parts of Markdown pages about several runs: what was run, and tables."""
+
+import json
+import pathlib
+from collections.abc import Iterable, Mapping
+
+from mmjsd_jax import tables
+from mmjsd_jax.tables import Results, Table, duration, get
+
+_PROGRAMS = ('python', 'jax', 'flax', 'optax', 'numpy', 'scikit-learn')
+
+
+def load(paths: Iterable[pathlib.Path]) -> dict[str, Results]:
+  """Results by objective, and by folder where an objective occurs twice.
+
+  Args:
+    paths: of results.json files.
+
+  Raises:
+    ValueError: one file twice.
+    OSError: a file cannot be read.
+  """
+  loaded = [
+    (path, json.loads(path.read_text(encoding='utf-8'))) for path in paths
+  ]
+  presets = [results['objective']['preset'] for _, results in loaded]
+  runs: dict[str, Results] = {}
+  for (path, results), preset in zip(loaded, presets, strict=True):
+    is_unique = presets.count(preset) == 1
+    label = preset if is_unique else f'{preset} ({path.parent})'
+    if label in runs:
+      raise ValueError(f'expected different files, got {path} twice')
+    runs[label] = results
+  return runs
+
+
+def what_was_run(runs: Mapping[str, Results]) -> list[str]:
+  """Time, hardware, versions, commands, data and what was substituted.
+
+  Args:
+    runs: label to the contents of a results.json.
+  """
+  return [markdown(_runs(runs)), *_commands(runs), *_substitutions(runs)]
+
+
+def markdown(table: Table) -> str:
+  """The table with its caption above it."""
+
+  def line(cells: Iterable[str]) -> str:
+    return '| ' + ' | '.join(cell.replace('|', '\\|') for cell in cells) + ' |'
+
+  rule = '|' + ' --- |' * len(table.columns)
+  lines = [line(table.columns), rule, *(line(row) for row in table.rows)]
+  return '\n'.join(([table.caption, ''] if table.caption else []) + lines)
+
+
+def _runs(runs: Mapping[str, Results]) -> Table:
+  rows = []
+  for label, results in runs.items():
+    training, environment = results['training'], results['environment']
+    versions = (
+      f'{name} {environment[name]}'
+      for name in _PROGRAMS
+      if environment.get(name)
+    )
+    rows.append(
+      (
+        label,
+        tables.count(training.get('steps')),
+        tables.count(training.get('epochs')),
+        duration(training.get('seconds')),
+        duration(get(results, 'evaluation', 'seconds')),
+        tables.device(environment),
+        results['data']['fingerprint'][:12],
+        f'mmjsd_jax {results["version"]}, ' + ', '.join(versions),
+        results['finished'],
+      )
+    )
+  columns = (
+    'run',
+    'steps',
+    'epochs',
+    'training',
+    'evaluation',
+    'device',
+    'data (SHA-256)',
+    'versions',
+    'finished',
+  )
+  return Table('', columns, tuple(rows))
+
+
+def _commands(runs: Mapping[str, Results]) -> list[str]:
+  commands = '\n'.join(results['command'] for results in runs.values())
+  sources = dict.fromkeys(
+    f'- `{results["data"]["fingerprint"][:12]}`: {results["data"]["source"]}'
+    for results in runs.values()
+  )
+  return [f'```\n{commands}\n```', 'Data:', '\n'.join(sources)]
+
+
+def _substitutions(runs: Mapping[str, Results]) -> list[str]:
+  texts: dict[str, list[str]] = {}
+  for label, results in runs.items():
+    for text in results['substitutions']:
+      texts.setdefault(text, []).append(label)
+  if not texts:
+    return ['Nothing was substituted.']
+  lines = (f'- {", ".join(labels)}: {text}' for text, labels in texts.items())
+  return ['Substituted:', '\n'.join(lines)]

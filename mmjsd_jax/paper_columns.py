@@ -1,0 +1,191 @@
+"""What fills the columns of the papers' tables, and how it is written.
+
+Legend of the column headings: M, S, T the first, second and third modality; A|B
+modality A generated given B; A|B,C given both; A|R given nothing; X|xM log p(X)
+of all modalities, the proposal being the posterior given M.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mmjsd_jax import tables
+from mmjsd_jax.tables import NOT_APPLICABLE, Results, get, share
+
+LETTERS = ('M', 'S', 'T')
+# Mean over both PRD curves of a perfect generator, at 1001 angles.
+PERFECT_AVERAGE_PRECISION = 0.72042
+
+Row = tuple[str, ...]
+
+
+class Quantity(NamedTuple):
+  """A measure that a table shows.
+
+  Attributes:
+    read_fn: (a block of metrics, modalities, column) to our number, or None.
+    baselines_fn: (results of runs, layout) to rows of what chance has, and of
+      what nothing exceeds.
+    format_fn: (our mean, standard deviation or None) as text.
+    print_fn: the same of published numbers, as the papers print them.
+    ours: how ours are measured.
+  """
+
+  read_fn: Callable[[Any, Sequence[str], str], Any]
+  baselines_fn: Callable[[Sequence[Results], 'Layout'], list[Row]]
+  format_fn: Callable[[float, float | None], str]
+  print_fn: Callable[[float, float | None], str]
+  ours: str
+
+
+class Layout(NamedTuple):
+  """What a table shows where.
+
+  Attributes:
+    quantity: what its cells are.
+    columns: headings of the cells.
+    modalities: our names of M, S and T.
+    scale: that numbers are multiplied by. The integer 1 leaves integers, which
+      are printed without decimals, what they are.
+  """
+
+  quantity: Quantity
+  columns: tuple[str, ...]
+  modalities: tuple[str, ...]
+  scale: float
+
+
+def _subset(letters: str, modalities: Sequence[str]) -> str:
+  """'M,S' or 'xM,xS' as results.json names it; 'Joint' and 'X' are all."""
+  if letters in ('Joint', 'X'):
+    return '+'.join(modalities)
+  chosen = [letter.removeprefix('x') for letter in letters.split(',')]
+  pairs = zip(LETTERS, modalities, strict=True)
+  return '+'.join(name for letter, name in pairs if letter in chosen)
+
+
+def _read_probe(block: Any, modalities: Sequence[str], column: str) -> Any:
+  return get(block, 'probe', '500', 'subsets', _subset(column, modalities))
+
+
+def _read_coherence(block: Any, modalities: Sequence[str], column: str) -> Any:
+  if column in ('Joint', 'Random'):
+    key = {'Joint': 'joint', 'Random': 'joint_parity'}[column]
+    return get(block, 'coherence', key)
+  target, _, inputs = (part for part in column.partition('|'))
+  pair = f'{_subset(inputs, modalities)}->{_subset(target, modalities)}'
+  return get(block, 'coherence', 'conditional', 'pairs', pair)
+
+
+def _read_quality(block: Any, modalities: Sequence[str], column: str) -> Any:
+  target, _, inputs = column.partition('|')
+  name = _subset(target, modalities)
+  if inputs == 'R':
+    found = get(block, 'quality', 'random', name)
+  else:
+    pair = f'{_subset(inputs, modalities)}->{name}'
+    found = get(block, 'quality', 'conditional', 'pairs', pair)
+  return get(found, 'average_precision_as_released')
+
+
+def _read_log_likelihood(
+  block: Any, modalities: Sequence[str], column: str
+) -> Any:
+  # 'X|xM' is told by what is behind the line, 'X' by itself.
+  subset = _subset(column.rpartition('|')[2], modalities)
+  return get(block, 'log_likelihood', 'subsets', subset)
+
+
+def _mean(runs: Sequence[Results], *keys: str) -> float | None:
+  values = [get(results, 'metrics', *keys) for results in runs]
+  found = [value for value in values if tables.is_number(value)]
+  return float(np.mean(found)) if found else None
+
+
+def _probe_baselines(runs: Sequence[Results], layout: Layout) -> list[Row]:
+  chance = share(_mean(runs, 'probe', 'chance'))
+  return [('chance', NOT_APPLICABLE, *[chance] * len(layout.columns))]
+
+
+def _coherence_baselines(runs: Sequence[Results], layout: Layout) -> list[Row]:
+  chance = _mean(runs, 'coherence', 'chance')
+  # Random counts triples of which both comparisons hold, or neither.
+  parity = None if chance is None else chance**2 + (1 - chance) ** 2
+  chances = {
+    'Random': parity,
+    'Joint': _mean(runs, 'coherence', 'joint_chance'),
+  }
+  ceilings = {
+    letter: _mean(runs, 'coherence', 'ceiling', name)
+    for letter, name in zip(LETTERS, layout.modalities, strict=True)
+  }
+  ceilings |= {
+    'Random': None,
+    'Joint': _mean(runs, 'coherence', 'joint_ceiling'),
+  }
+  targets = [column.partition('|')[0] for column in layout.columns]
+  return [
+    (
+      'chance',
+      NOT_APPLICABLE,
+      *(share(chances.get(target, chance)) for target in targets),
+    ),
+    (
+      'ceiling',
+      'our classifiers on real data',
+      *(share(ceilings[target]) for target in targets),
+    ),
+  ]
+
+
+def _quality_baselines(runs: Sequence[Results], layout: Layout) -> list[Row]:
+  best = share(layout.scale * PERFECT_AVERAGE_PRECISION)
+  cells = [best] * len(layout.columns)
+  return [('perfect generator', NOT_APPLICABLE, *cells)]
+
+
+def _print_share(mean: float, std: float | None) -> str:
+  # Two decimals, but for the few that are printed with three.
+  text = f'{mean:.2f}' if round(mean, 2) == mean else f'{mean:g}'
+  return text if std is None else f'{text} ± {std:.2f}'
+
+
+def _print_nats(mean: float, std: float | None) -> str:
+  return f'{mean:,}' if std is None else f'{mean:,} ± {std}'
+
+
+QUANTITIES = {
+  'probe': Quantity(
+    _read_probe,
+    _probe_baselines,
+    share,
+    _print_share,
+    'test accuracy of logistic regression on 500 training latents',
+  ),
+  'coherence': Quantity(
+    _read_coherence,
+    _coherence_baselines,
+    share,
+    _print_share,
+    'share of generated samples in which a classifier sees the class of the '
+    'inputs, Joint: share of draws from the prior in which it sees one class '
+    'in all modalities',
+  ),
+  'average_precision': Quantity(
+    _read_quality,
+    _quality_baselines,
+    share,
+    _print_share,
+    "the same mean over both PRD curves, but of features of the run's own "
+    "networks unless it was given Inception's weights",
+  ),
+  'log_likelihood': Quantity(
+    _read_log_likelihood,
+    lambda runs, layout: [],
+    tables.nats,
+    _print_nats,
+    'log p(X) of all modalities in nats per example, by importance sampling '
+    'with likelihoods that are not weighted',
+  ),
+}

@@ -1,0 +1,291 @@
+"""The papers' tables on MNIST-SVHN-Text, our numbers below the printed ones.
+
+What mmJSD (Sutter et al. 2020) and MoPoE (Sutter et al. 2021) print comes from
+published_values.py, ours from results.json of any number of runs. What the
+column headings mean is said in paper_columns.py.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mmjsd_jax import experiments, published_values, tables
+from mmjsd_jax.experiments import Experiment
+from mmjsd_jax.paper_columns import (
+  LETTERS,
+  PERFECT_AVERAGE_PRECISION,
+  QUANTITIES,
+  Layout,
+  Row,
+)
+from mmjsd_jax.tables import MISSING, NOT_APPLICABLE, Results, Table, get, share
+
+# (paper, number) in the order of the page.
+TABLES = (
+  *(('mmJSD', number) for number in ('1', '2', '3', '4')),
+  *(('MoPoE', number) for number in ('2', '3', '4', '6', '7')),
+)
+
+# Label of a model that the paper has and we do not.
+NOT_RUN = 'ours, n = 0'
+
+_EQUATION_5 = experiments.TITLES['mopoe_eq5']
+
+
+class PaperTable(NamedTuple):
+  """A table as a paper has it, and what to know about its printed numbers.
+
+  Attributes:
+    title: paper, number and contents.
+    table: per model its printed row and ours.
+    caveats: sentences about the printed numbers.
+  """
+
+  title: str
+  table: Table
+  caveats: tuple[str, ...]
+
+
+def make_tables(runs: Sequence[Results]) -> list[PaperTable]:
+  """All of `TABLES`; average precision also over that of a perfect generator.
+
+  Args:
+    runs: as for `make_table`.
+
+  Raises:
+    ValueError: as `make_table`.
+  """
+  made = []
+  for paper, number in TABLES:
+    made.append(make_table(runs, paper, number))
+    if published_values.table(paper, number)['quantity'] == 'average_precision':
+      made.append(make_table(runs, paper, number, normalised=True))
+  return made
+
+
+def make_table(
+  runs: Sequence[Results], paper: str, number: str, *, normalised: bool = False
+) -> PaperTable:
+  """One table of a paper, with rows of ours.
+
+  A model that the paper has and no run of ours gets a row of 'missing', which
+  also stands for every number that was not measured; '-' is for what the paper
+  does not print. Rows of ours are means over runs that differ in the seed, with
+  the standard deviation (of a sample: n - 1), and where a run has them also
+  those of the authors' estimators.
+
+  Args:
+    runs: contents of results.json on one data set with three modalities; any
+      objectives, any number of seeds.
+    paper: 'mmJSD' or 'MoPoE'.
+    number: the table's, such as '2'.
+    normalised: divides by `PERFECT_AVERAGE_PRECISION`.
+
+  Raises:
+    ValueError: an unknown table, runs on different data sets, other than three
+      modalities, or one seed twice.
+  """
+  if (paper, number) not in TABLES:
+    raise ValueError(
+      f'expected paper and number among {TABLES}, got {(paper, number)}'
+    )
+  _check(runs)
+  printed = published_values.table(paper, number)
+  quantity = QUANTITIES[printed['quantity']]
+  columns = tuple(printed['columns'])
+  if 'Random' in columns:  # beside it what it should have been
+    columns = ('Random', 'Joint', *columns[1:])
+  layout = Layout(
+    quantity,
+    columns,
+    tuple(runs[0]['data']['modalities']),
+    1 / PERFECT_AVERAGE_PRECISION if normalised else 1,
+  )
+  title = f'{paper}, {printed["where"]}: {printed["title"]}'
+  caption = _caption(paper, printed, runs)
+  if normalised:
+    title += ', over that of a perfect generator'
+    caption += f' All are divided by {PERFECT_AVERAGE_PRECISION:.4f}.'
+  rows = [
+    *_model_rows(paper, number, experiments.group(runs), layout),
+    *quantity.baselines_fn(runs, layout),
+  ]
+  table = Table(caption, ('model', 'numbers', *columns), tuple(rows))
+  return PaperTable(title, table, published_values.caveats(paper, number))
+
+
+def settings(runs: Sequence[Results]) -> Table:
+  """What the papers and the runs trained with, a row per experiment.
+
+  Args:
+    runs: as for `make_table`.
+
+  Raises:
+    ValueError: as `make_table`.
+  """
+  _check(runs)
+  rows = []
+  for paper, contents in published_values.load()['papers'].items():
+    printed = (
+      str(contents['settings'].get(key, NOT_APPLICABLE))
+      for key in ('latent', 'beta', 'batch_size', 'lr', 'epochs')
+    )
+    rows.append((paper, 'published', *printed, *[NOT_APPLICABLE] * 2))
+  for experiment in experiments.group(runs):
+    first = experiment.runs[0]
+    styles = ' + '.join(str(size) for size in experiments.style_dims(first))
+    shared = get(first, 'config', 'model', 'latent_dim')
+    rows.append(
+      (
+        experiment.model,
+        _label(experiment),
+        f'{shared} shared' + (f', styles {styles}' if styles else ''),
+        str(get(first, 'config', 'objective', 'beta')),
+        tables.count(first['training'].get('batch_size')),
+        str(get(first, 'config', 'train', 'learning_rate')),
+        tables.count(first['training'].get('epochs')),
+        str(first['objective'].get('subset_posterior', MISSING)),
+        ', '.join(experiments.seeds(experiment.runs)),
+      )
+    )
+  columns = (
+    'model',
+    'numbers',
+    'latents',
+    'beta',
+    'batch',
+    'learning rate',
+    'epochs',
+    'several inputs by',
+    'seeds',
+  )
+  return Table('', columns, tuple(rows))
+
+
+def _check(runs: Sequence[Results]) -> None:
+  data_sets = {
+    (results['data']['name'], tuple(results['data']['modalities']))
+    for results in runs
+  }
+  if len(data_sets) != 1:
+    raise ValueError(f'expected runs on one data set, got {sorted(data_sets)}')
+  ((_, modalities),) = data_sets
+  if len(modalities) != len(LETTERS):
+    raise ValueError(f'expected three modalities, got {modalities}')
+
+
+def _model_rows(
+  paper: str, number: str, ours: Sequence[Experiment], layout: Layout
+) -> list[Row]:
+  printed = {
+    {'Eq. (5)': _EQUATION_5}.get(model, model): row
+    for model, row in published_values.rows(paper, number).items()
+  }
+  models = {*printed, *(experiment.model for experiment in ours)}
+  if _EQUATION_5 in printed:  # two objectives are compared, and nothing else
+    models = set(printed)
+  rows: list[Row] = []
+  for model in sorted(models, key=experiments.place):
+    if model in printed:
+      where, cells = printed[model]
+      label = f'published ({where})' if where else 'published'
+      values = (_print(cells.get(name), layout) for name in layout.columns)
+      rows.append((model, label, *values))
+    drawn = [experiment for experiment in ours if experiment.model == model]
+    for experiment in drawn:
+      blocks = [results['metrics'] for results in experiment.runs]
+      label = _label(experiment)
+      rows.append((model, label, *_cells(blocks, layout)))
+      released = _cells([get(block, 'as_released') for block in blocks], layout)
+      if set(released) != {MISSING}:
+        rows.append((model, f'{label}; measured as released', *released))
+    if not drawn:
+      rows.append((model, NOT_RUN, *[MISSING] * len(layout.columns)))
+  return rows
+
+
+def _label(experiment: Experiment) -> str:
+  return '; '.join((f'ours, n = {len(experiment.runs)}', *experiment.details))
+
+
+def _print(cell: Any, layout: Layout) -> str:
+  if cell is None:
+    return NOT_APPLICABLE
+  mean, std = cell, None
+  if isinstance(cell, Mapping):
+    mean, std = cell['mean'], layout.scale * cell['std']
+  print_fn = layout.quantity.print_fn if layout.scale == 1 else share
+  return print_fn(layout.scale * mean, std)
+
+
+def _cells(blocks: Sequence[Any], layout: Layout) -> list[str]:
+  cells = []
+  for column in layout.columns:
+    read = (
+      layout.quantity.read_fn(block, layout.modalities, column)
+      for block in blocks
+    )
+    found = [layout.scale * value for value in read if tables.is_number(value)]
+    if not found:
+      cells.append(MISSING)
+      continue
+    # Rounded, since equal numbers may differ from their mean in the last bit.
+    std = round(float(np.std(found, ddof=1)), 4) if len(found) > 1 else None
+    text = layout.quantity.format_fn(float(np.mean(found)), std)
+    is_of_all = len(found) == len(blocks)
+    cells.append(text if is_of_all else f'{text} (n = {len(found)})')
+  return cells
+
+
+def _caption(
+  paper: str, printed: Mapping[str, Any], runs: Sequence[Results]
+) -> str:
+  contents = published_values.load()['papers'][paper]
+  letters = ', '.join(
+    f'{letter} is {name}'
+    for letter, name in zip(LETTERS, runs[0]['data']['modalities'], strict=True)
+  )
+  sentences = [
+    f'Published: {contents["source"]}, {printed["where"]}; {contents["runs"]}.',
+    f'Ours: {letters}; {QUANTITIES[printed["quantity"]].ours}; mean ± standard '
+    'deviation over n runs that differ in the seed.',
+  ]
+  if printed['quantity'] == 'log_likelihood':
+    sentences.append(_importance_samples(runs))
+  return ' '.join((*sentences, *_data_sentences(runs)))
+
+
+def _importance_samples(runs: Sequence[Results]) -> str:
+  told = set()
+  for results in runs:
+    for title, block in (
+      ('', get(results, 'metrics')),
+      ('measured as released ', get(results, 'metrics', 'as_released')),
+    ):
+      if likelihood := get(block, 'log_likelihood'):
+        draws = tables.count(get(likelihood, 'num_importance_samples'))
+        examples = tables.count(get(likelihood, 'num_examples'))
+        told.add(f'{title}K = {draws}, {examples} examples')
+  return f'Ours: {"; ".join(sorted(told)) or MISSING}.'
+
+
+def _data_sentences(runs: Sequence[Results]) -> list[str]:
+  """What our data were, where they are not the papers'."""
+  printed = published_values.load()['num_examples']
+  expected = '{train:,} + {test:,}'.format(**printed)
+  told: dict[str, list[str]] = {}
+  for results in runs:
+    model, data = experiments.model_name(results), results['data']
+    got = f'{data["num_train"]:,} + {data["num_test"]:,}'
+    if got != expected:
+      text = f'{got} training and test examples (published: {expected})'
+      told.setdefault(text, []).append(model)
+    for text in results['substitutions']:
+      told.setdefault(f'Substituted: {text.rstrip(".")}', []).append(model)
+  sentences = []
+  for text, models in told.items():
+    everyone = len(models) == len(runs)
+    whose = '' if everyone else f' of {", ".join(dict.fromkeys(models))}'
+    sentences.append(f'Ours{whose}: {text}.')
+  return sentences
