@@ -11,11 +11,12 @@ from mmjsd_jax.checkpoint import Checkpoints
 from mmjsd_jax.data.dataset import Dataset
 from mmjsd_jax.evaluation import classifiers, evaluate
 from mmjsd_jax.evaluation.coherence import Judges
+from mmjsd_jax.evaluation.judges import make_judges
 from mmjsd_jax.evaluation.samples import samples_for_figures
 from mmjsd_jax.files import cache_dir
 from mmjsd_jax.job import Job, before_data
 from mmjsd_jax.journal import Journal
-from mmjsd_jax.train import init_state, make_mesh, train
+from mmjsd_jax.train import init_params, init_state, make_mesh, train
 
 _log = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ def _evaluate(job: Job, checkpoints: Checkpoints, started: str) -> None:
   clock = time.monotonic()
   like = init_state(job.model, job.settings, make_mesh())
   state, train_seconds = checkpoints.restore(like, step)
-  untrained = init_state(before_data(job.model), job.settings, make_mesh())
+  untrained = init_params(before_data(job.model), job.settings)
   judges = _judges(job.dataset, as_released=options.as_released)
   key_metrics, key_figures = jax.random.split(jax.random.key(options.seed))
   metrics = evaluate.evaluate(
@@ -87,7 +88,8 @@ def _evaluate(job: Job, checkpoints: Checkpoints, started: str) -> None:
     num_importance_samples=options.num_importance_samples,
     num_joint_importance_samples=options.num_joint_importance_samples,
     num_log_likelihood_examples=options.num_log_likelihood_examples,
-    untrained_params=untrained.params if options.untrained_baseline else None,
+    num_test_examples=options.num_test_examples,
+    untrained_params=untrained if options.untrained_baseline else None,
     as_released=options.as_released,
     progress=_progress_logger(),
   )
@@ -119,7 +121,7 @@ def _judges(dataset: Dataset, *, as_released: bool) -> Judges:
   )
   # Judging with dropout needs classifiers that were trained with it.
   released = train_fn(channel_dropout=0.5) if as_released else None
-  return classifiers.make_judges(train_fn(), released)
+  return make_judges(train_fn(), released)
 
 
 def _progress_logger() -> evaluate.ProgressFn:

@@ -9,14 +9,22 @@ import numpy as np
 import pytest
 
 from mmjsd_jax.data.dataset import Dataset, Split, fingerprint
+from mmjsd_jax.data.text import encode
 from mmjsd_jax.evaluation import classifiers
-from mmjsd_jax.evaluation.classifiers import (
+from mmjsd_jax.evaluation.classifier_networks import (
   DigitClassifier,
+  MnistClassifier,
+  SvhnClassifier,
+  TextClassifier,
+)
+from mmjsd_jax.evaluation.classifiers import train_classifiers
+from mmjsd_jax.evaluation.judges import (
+  features,
   make_judges,
   predict,
   predict_as_released,
-  train_classifiers,
 )
+from mmjsd_jax.modalities.text import to_float
 
 SETTINGS = {'num_steps': 30, 'batch_size': 16}
 
@@ -263,3 +271,174 @@ def test_classifiers_are_returned_where_the_cache_cannot_be_written(
 def test_settings_out_of_range_are_named(key, dataset, tmp_path):
   with pytest.raises(ValueError, match='0 steps'):
     train_classifiers(key, dataset, num_steps=0, cache_dir=tmp_path)
+
+
+# --- MNIST, SVHN and text -----------------------------------------------------
+
+SHAPES = {'mnist': (28, 28, 1), 'svhn': (32, 32, 3), 'text': (8, 71)}
+each_kind = pytest.mark.parametrize('kind', SHAPES)
+
+
+@pytest.mark.parametrize(
+  ('network', 'kind', 'expected'),
+  [
+    (MnistClassifier(), 'mnist', 165_866),
+    (SvhnClassifier(), 'svhn', 233_066),
+    (TextClassifier(), 'text', 459_850),
+  ],
+  ids=SHAPES,
+)
+def test_parameters_of_mnist_svhn_and_text(network, kind, expected):
+  """Counts of the authors' PyTorch code; running statistics are not learned."""
+  variables = jax.eval_shape(
+    lambda key, x: network.init(key, x, train=False),
+    jax.random.key(0),
+    jnp.zeros((1, *SHAPES[kind])),
+  )
+  shapes = [leaf.shape for leaf in jax.tree.leaves(variables['params'])]
+  assert sum(map(math.prod, shapes)) == expected
+  assert ('batch_stats' in variables) == (kind != 'mnist')
+
+
+def triples(rng, num_items, num_tuples):
+  """MNIST-SVHN-Text of two classes in miniature, with tables."""
+  labels = rng.integers(2, size=num_tuples).astype(np.int32)
+  inputs, tables = {}, {}
+  for name in ('mnist', 'svhn'):
+    images = rng.integers(0, 100, (num_items, *SHAPES[name]), dtype=np.uint8)
+    images[1::2, :10] += 100  # odd items are of class 1
+    # The last pair of items is in no tuple.
+    pairs = rng.integers(num_items // 2 - 1, size=num_tuples)
+    inputs[name], tables[name] = images, (2 * pairs + labels).astype(np.int32)
+  inputs['text'], tables['text'] = encode(('one', 'two'), 8), labels
+  return Split(inputs, labels, tables)
+
+
+@pytest.fixture(scope='module')
+def triple_set():
+  rng = np.random.default_rng(0)
+  train, test = triples(rng, 40, 100), triples(rng, 12, 30)
+  digest = fingerprint(train, test)
+  names = tuple(SHAPES)
+  return Dataset('triples', names, 2, train, test, '', None, digest)
+
+
+@pytest.fixture(scope='module')
+def triple_cache(tmp_path_factory):
+  return tmp_path_factory.mktemp('classifiers')
+
+
+@pytest.fixture(scope='module')
+def trained_triples(triple_set, triple_cache):
+  return train_classifiers(
+    jax.random.key(0), triple_set, cache_dir=triple_cache, **SETTINGS
+  )
+
+
+def floats_of(triple_set, kind):
+  x = jnp.asarray(triple_set.test.inputs[kind])
+  return x[:8].astype(jnp.float32) / 255 if kind != 'text' else to_float(x)
+
+
+@each_kind
+def test_all_kinds_are_learned(trained_triples, kind):
+  # Inverted images make thirty steps of SVHN short.
+  least = {'mnist': 0.9, 'svhn': 0.6, 'text': 0.95}[kind]
+  assert trained_triples.test_accuracy[kind] >= least
+
+
+def test_running_statistics_are_kept_in_the_cache(
+  triple_set, triple_cache, trained_triples, monkeypatch
+):
+  statistics = trained_triples.params['svhn']['batch_stats']['BatchNorm_0']
+  assert jnp.abs(statistics['mean']).max() > 1e-3
+  monkeypatch.delattr(classifiers, '_train')
+  again = train_classifiers(
+    jax.random.key(0), triple_set, cache_dir=triple_cache, **SETTINGS
+  )
+  assert_equal(again, trained_triples)
+
+
+@pytest.mark.parametrize('kind', ['svhn', 'text'])
+def test_only_released_judges_see_an_example_by_its_batch(
+  key, triple_set, trained_triples, kind
+):
+  """Batch normalisation by the statistics of what is judged."""
+  params, x = trained_triples.params[kind], floats_of(triple_set, kind)
+  changed = x.at[1:].set(0.0)
+  predict_fn = jax.jit(predict)
+  np.testing.assert_allclose(
+    predict_fn(params, x)[0], predict_fn(params, changed)[0], atol=1e-5
+  )
+  released = jax.jit(predict_as_released)
+  a, b = (released(params, key, data)[0] for data in (x, changed))
+  assert jnp.abs(a - b).max() > 1e-2
+
+
+@each_kind
+def test_logits_are_a_linear_map_of_features(
+  key, triple_set, trained_triples, kind
+):
+  params, x = trained_triples.params[kind], floats_of(triple_set, kind)
+  found = jax.jit(features)(params, x)
+  assert found.shape == (len(x), 128)
+  layer = params['logits']
+  logits = found @ layer['kernel'] + layer['bias'].reshape(1, -1)
+  expected = jax.jit(predict)(params, x)
+  np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_text_is_judged_by_its_likeliest_characters(
+  key, triple_set, trained_triples
+):
+  """Logits, whatever their scale, are judged as the text they spell."""
+  judges = make_judges(trained_triples, trained_triples)
+  one_hot = floats_of(triple_set, 'text')
+  expected = [[0, 1]]
+  classify = jax.jit(judges.classify_fn)
+  for logits in (one_hot, 0.1 * one_hot - 3, 50 * one_hot):
+    seen = classify(key, judges.params, {'text': logits})
+    np.testing.assert_array_equal(seen, expected)
+
+
+def test_all_modalities_are_judged_in_either_mode(
+  key, triple_set, trained_triples
+):
+  judges = make_judges(trained_triples, trained_triples)
+  data = {kind: floats_of(triple_set, kind)[:2] for kind in SHAPES}
+  for classify in (judges.classify_fn, judges.classify_as_released_fn):
+    assert jax.jit(classify)(key, judges.params, data).shape == (3, 2)
+
+
+def test_an_item_of_several_classes_is_refused(triple_set, tmp_path):
+  labels = triple_set.train.labels.copy()
+  labels[0] = 1 - labels[0]
+  wrong = triple_set.train._replace(labels=labels)
+  with pytest.raises(ValueError, match='several'):
+    train_classifiers(
+      jax.random.key(0),
+      triple_set._replace(train=wrong),
+      cache_dir=tmp_path,
+      **SETTINGS,
+    )
+
+
+@pytest.mark.parametrize(
+  ('kind', 'num_items', 'expected'),
+  [
+    ('mnist', 100, 1000),
+    ('mnist', 60_000, 1640),
+    ('svhn', 4434, 1200),
+    ('svhn', 73_257, 2003),
+    ('text', 10, 200),
+  ],
+)
+def test_steps_follow_the_items_and_not_the_tuples(kind, num_items, expected):
+  shape = (8,) if kind == 'text' else SHAPES[kind]
+  # Rows of no memory of their own.
+  items = np.broadcast_to(np.zeros(shape, np.uint8), (num_items, *shape))
+  many = np.zeros(1_000_000, np.int32)
+  split = Split({kind: items}, many, {kind: many})
+  dataset = Dataset('', (kind,), 10, split, split, '', None, '')
+  job = classifiers._make_job(dataset, kind, 0.0, 0.5, None, 128)
+  assert job.num_steps == expected

@@ -336,3 +336,45 @@ def test_dense_accepts_leading_axes(key):
   np.testing.assert_allclose(
     y, expected + np.asarray(params['bias']), rtol=1e-5
   )
+
+
+@pytest.mark.parametrize('backend', convolution.BACKENDS)
+@pytest.mark.parametrize('geometry', [(1, 1, 0, 0), (4, 2, 1, 0), (4, 1, 0, 0)])
+@pytest.mark.parametrize('transposed', [False, True])
+def test_one_axis_is_an_image_of_one_row(transposed, geometry, backend):
+  size, stride, padding, _ = geometry
+  rng = np.random.default_rng(0)
+  x = jnp.asarray(rng.normal(size=(2, 8, 3)), jnp.float32)
+  kernel = jnp.asarray(rng.normal(size=(size, 3, 4)), jnp.float32)
+  names = 'conv1d', 'conv2d'
+  if transposed:
+    names = 'conv_transpose1d', 'conv_transpose2d'
+  one, two = (getattr(convolution, name) for name in names)
+
+  def image_row(x, kernel):
+    y = two(
+      x[:, None],
+      kernel[None],
+      stride=(1, stride),
+      padding=(0, padding),
+      backend=backend,
+    )
+    return y[:, 0]
+
+  def sequence(x, kernel):
+    return one(x, kernel, stride=stride, padding=padding, backend=backend)
+
+  run = jax.jit(
+    lambda x, kernel: [
+      with_gradients(fn, x, kernel) for fn in (sequence, image_row)
+    ]
+  )
+  for found, expected in zip(*run(x, kernel), strict=True):
+    np.testing.assert_allclose(found, expected, rtol=RTOL, atol=1e-5)
+
+
+def test_layers_go_by_the_rank_of_their_input():
+  for layer in (layers.Conv(5, 4), layers.ConvTranspose(5, 4)):
+    for x in (jnp.zeros((1, 6, 3)), jnp.zeros((1, 6, 6, 3))):
+      params = jax.eval_shape(layer.init, jax.random.key(0), x)['params']
+      assert params['kernel'].shape == (4,) * (x.ndim - 2) + (3, 5)

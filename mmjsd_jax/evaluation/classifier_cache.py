@@ -6,13 +6,15 @@ import pathlib
 import struct
 import zipfile
 import zlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
-Params = dict[str, dict[str, jax.Array]]  # layer -> {'kernel', 'bias'}
+# Layer -> {'kernel', 'bias'}, or a layer's layers; and 'batch_stats'.
+Params = dict[str, Any]
 
 # What reading a damaged file raises.
 _DAMAGED = (
@@ -32,8 +34,9 @@ class Classifiers(NamedTuple):
   """One trained classifier per modality.
 
   Attributes:
-    params: modality name -> parameters of a `DigitClassifier`.
-    test_accuracy: modality name -> accuracy on real test images, in [0, 1].
+    params: modality name -> weights, batch normalisation's running statistics
+      among them.
+    test_accuracy: modality name -> accuracy on real test data, in [0, 1].
   """
 
   params: dict[str, Params]
@@ -43,10 +46,8 @@ class Classifiers(NamedTuple):
 def write(path: pathlib.Path, classifiers: Classifiers) -> None:
   """Writes a file, whole or not at all; a failure is only a warning."""
   arrays = {
-    f'{modality}/{layer}/{name}': np.asarray(value)
-    for modality, params in classifiers.params.items()
-    for layer, leaves in params.items()
-    for name, value in leaves.items()
+    name: np.asarray(value)
+    for name, value in flatten_dict(classifiers.params, sep='/').items()
   }
   for modality, accuracy in classifiers.test_accuracy.items():
     arrays[f'{modality}/test_accuracy'] = np.asarray(accuracy)
@@ -63,38 +64,30 @@ def write(path: pathlib.Path, classifiers: Classifiers) -> None:
     _log.warning('classifiers are not kept: %s', error)
 
 
-def read(
-  path: pathlib.Path,
-  shapes: dict[str, dict[str, jax.ShapeDtypeStruct]],
-  modalities: tuple[str, ...],
-) -> Classifiers | None:
+def read(path: pathlib.Path, shapes: dict[str, Params]) -> Classifiers | None:
   """Classifiers from a file; None, and perhaps a warning, if it has none.
 
   Args:
     path: of a file that `write` wrote.
-    shapes: of one classifier's parameters; a file of others is damaged.
-    modalities: names of the classifiers.
+    shapes: modality name -> shapes of its weights; a file of others is damaged.
   """
   if not path.is_file():
     return None
-  params: dict[str, Params] = {}
-  accuracy: dict[str, float] = {}
   try:
     # Opened here: np.load leaves a file open if it is not an archive.
     with path.open('rb') as file, np.load(file, allow_pickle=False) as arrays:
-      for modality in modalities:
-        accuracy[modality] = float(arrays[f'{modality}/test_accuracy'])
-        params[modality] = {
-          layer: {
-            name: _checked(arrays[f'{modality}/{layer}/{name}'], leaf)
-            for name, leaf in leaves.items()
-          }
-          for layer, leaves in shapes.items()
-        }
+      params = {
+        name: _checked(arrays[name], leaf)
+        for name, leaf in flatten_dict(shapes, sep='/').items()
+      }
+      accuracy = {
+        modality: float(arrays[f'{modality}/test_accuracy'])
+        for modality in shapes
+      }
   except _DAMAGED as error:
     _log.warning('training anew, since %s is damaged: %r', path, error)
     return None
-  return Classifiers(params, accuracy)
+  return Classifiers(unflatten_dict(params, sep='/'), accuracy)
 
 
 def _checked(array: np.ndarray, leaf: jax.ShapeDtypeStruct) -> jax.Array:

@@ -1,20 +1,16 @@
-"""Digit classifiers, one per modality: the judges of coherence.
+"""Trains classifiers, one per modality, to be the judges of coherence.
 
-The architecture is the authors' (MoPoE code, PolyMNIST). How theirs were
+The architectures are the authors' (`classifier_networks`). How theirs were
 trained is not known; ours is below, and differs on purpose. What they cannot
 read counts as incoherent, so they bound every coherence from above, and the
 recipe is for accuracy in little time: no dropout of channels, and a learning
 rate that rises to six times the usual 1e-3 and falls to zero. On PolyMNIST of
 60,000 tuples that gives test accuracies of 0.93 to 0.98, by background; Adam at
 1e-3 with the architecture's own dropout gives 0.89 in the same time where this
-gives 0.95.
-
-Differs from the released code, which leaves dropout on while it judges. Weights
-learned without dropout of channels read little under it (0.95 falls to 0.54),
-so judging as the released code does takes a second set of classifiers, trained
-with `channel_dropout=0.5`.
-
-B batch, M modalities, N examples.
+gives 0.95. On the first 4,434 training and 1,354 test digits of SVHN it gives
+0.88 (0.80 without shifts and inversion), 0.98 on as many of MNIST, and 1.00 on
+text, in 100 s of CPU time for the three together. Held to the architecture's
+own dropout, SVHN stays at 0.64.
 """
 
 import functools
@@ -24,90 +20,25 @@ import logging
 import os
 import pathlib
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import linen as nn
 
 from mmjsd_jax import files
-from mmjsd_jax.data.dataset import Dataset
+from mmjsd_jax.data.dataset import Dataset, Split
 from mmjsd_jax.evaluation import classifier_cache
 from mmjsd_jax.evaluation.classifier_cache import Classifiers, Params
-from mmjsd_jax.evaluation.coherence import Judges
-from mmjsd_jax.modalities.layers import Conv, Dense
+from mmjsd_jax.evaluation.classifier_tasks import Task, task_of
+from mmjsd_jax.evaluation.judges import predict
 
 # Part of every cache file's name: raise it with any change to what is trained.
 _VERSION = 1
 _TEST_CHUNK = 500
 _log = logging.getLogger(__name__)
-
-
-class DigitClassifier(nn.Module):
-  """Images [B, 28, 28, 3] in [0, 1] to logits [B, num_classes].
-
-  130,568 parameters for ten classes.
-
-  Attributes:
-    num_classes: digits.
-    channel_dropout: rate at which whole channels are dropped (Dropout2d).
-    dropout: rate in the dense layer.
-  """
-
-  num_classes: int = 10
-  channel_dropout: float = 0.5
-  dropout: float = 0.5
-
-  @nn.compact
-  def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
-    """Logits; with `train`, dropout is on and needs the rng 'dropout'."""
-    x = images
-    for features in (10, 20):  # [B, 14, 14, 10], [B, 7, 7, 20]
-      x = Conv(features, 4, stride=2, padding=1)(x)
-      x = nn.Dropout(
-        self.channel_dropout, broadcast_dims=(1, 2), deterministic=not train
-      )(x)
-      x = nn.relu(x)
-    x = x.reshape(x.shape[0], -1)  # [B, 980]
-    x = Dense(128, name='hidden')(x)
-    x = nn.relu(nn.Dropout(self.dropout, deterministic=not train)(x))
-    return Dense(self.num_classes, name='logits')(x)
-
-
-def predict(params: Params, images: jax.Array) -> jax.Array:
-  """Logits without dropout. [B, 28, 28, 3] in [0, 1] -> [B, num_classes]."""
-  classifier = DigitClassifier(_num_classes(params))
-  logits = classifier.apply({'params': params}, images, train=False)
-  return jnp.asarray(logits)
-
-
-def predict_as_released(
-  params: Params, key: jax.Array, images: jax.Array
-) -> jax.Array:
-  """Logits with both dropouts at 0.5, as in the released code's evaluation."""
-  classifier = DigitClassifier(_num_classes(params))
-  logits = classifier.apply(
-    {'params': params}, images, train=True, rngs={'dropout': key}
-  )
-  return jnp.asarray(logits)
-
-
-def make_judges(
-  classifiers: Classifiers, released: Classifiers | None = None
-) -> Judges:
-  """Classifiers as coherence takes them.
-
-  Args:
-    classifiers: judge without dropout.
-    released: judge with dropout; trained with `channel_dropout=0.5`. Without
-      them, `classify_as_released_fn` raises a ValueError.
-  """
-  params = {
-    'evaluation': classifiers.params,
-    'as_released': None if released is None else released.params,
-  }
-  return Judges(params, _classify, _classify_as_released)
 
 
 def train_classifiers(
@@ -124,14 +55,18 @@ def train_classifiers(
   """Trains a classifier per modality, or reads them from the cache.
 
   Adam on the cross-entropy; the learning rate rises for a fifth of the steps
-  and falls to zero as a cosine. Rows are drawn with replacement.
+  and falls to zero as a cosine. Rows are drawn with replacement, of the stored
+  items: how often they are paired does not matter. Images of MNIST's and SVHN's
+  shapes are shifted, and SVHN's inverted, at random.
 
   Args:
     key: PRNG key, consumed.
     dataset: learned from its training split, scored on its test split.
     channel_dropout: of the convolutions, in training.
     dropout: of the dense layer, in training.
-    num_steps: None is 3.5 times through the training split, 500 at least.
+    num_steps: None is 3.5 times through the items that the training split
+      has of a modality; of PolyMNIST 500 at least, MNIST 1,000, SVHN 1,200,
+      text 200.
     batch_size: rows per step.
     peak_learning_rate: the highest.
     cache_dir: None is `classifiers` in `files.cache_dir()`. A damaged file
@@ -141,17 +76,25 @@ def train_classifiers(
     The classifiers, and how well they do.
 
   Raises:
-    ValueError: a setting out of range.
+    ValueError: a setting out of range, items of a shape that no classifier
+      reads, or an item in tuples of different classes.
   """
   num_train = len(dataset.train.labels)
-  if num_steps is None:
-    num_steps = max(500, 7 * num_train // (2 * batch_size))
-  if num_steps < 1 or batch_size < 1 or num_train < 1:
+  num_train = len(dataset.train.labels)
+  if (num_steps is not None and num_steps < 1) or min(
+    batch_size, num_train
+  ) < 1:
     raise ValueError(
       'expected steps, rows and batches of one at least, got'
       f' {num_steps} steps on batches of {batch_size} of {num_train} rows'
     )
-  classifier = DigitClassifier(dataset.num_classes, channel_dropout, dropout)
+  jobs = {
+    modality: _make_job(
+      dataset, modality, channel_dropout, dropout, num_steps, batch_size
+    )
+    for modality in dataset.modalities
+  }
+  steps = [job.num_steps for job in jobs.values()]
   recipe = {
     'version': _VERSION,
     'data': dataset.fingerprint,
@@ -159,41 +102,44 @@ def train_classifiers(
     'num_classes': dataset.num_classes,
     'channel_dropout': channel_dropout,
     'dropout': dropout,
-    'num_steps': num_steps,
+    # One number where they agree, by which PolyMNIST's files are named.
+    'num_steps': steps[0] if len(set(steps)) == 1 else steps,
     'batch_size': batch_size,
     'peak_learning_rate': peak_learning_rate,
   }
   name = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:20]
   folder = pathlib.Path(cache_dir or files.cache_dir() / 'classifiers')
   path = folder / f'{name}.npz'
-  shapes = jax.eval_shape(
-    functools.partial(classifier.init, train=False),
-    jax.random.key(0),
-    jax.ShapeDtypeStruct((1, 28, 28, 3), jnp.float32),
-  )['params']
-  found = classifier_cache.read(path, shapes, dataset.modalities)
+  shapes = {
+    modality: jax.eval_shape(functools.partial(_init, job.network, job.task))
+    for modality, job in jobs.items()
+  }
+  found = classifier_cache.read(path, shapes)
   if found is not None:
     return found
 
   params, accuracy = {}, {}
-  for index, modality in enumerate(dataset.modalities):
+  for index, (modality, job) in enumerate(jobs.items()):
     clock = time.monotonic()
+    items, labels = _labelled_items(dataset.train, modality)
     trained = _train(
       jax.random.fold_in(key, index),
-      jnp.asarray(dataset.train.inputs[modality]),
-      jnp.asarray(dataset.train.labels),
-      classifier=classifier,
-      num_steps=num_steps,
+      jnp.asarray(items),
+      jnp.asarray(labels),
+      network=job.network,
+      task=job.task,
+      num_steps=job.num_steps,
       batch_size=batch_size,
       peak_learning_rate=peak_learning_rate,
     )
     params[modality] = trained
-    accuracy[modality] = float(
-      _accuracy(
-        trained,
-        jnp.asarray(dataset.test.inputs[modality]),
-        jnp.asarray(dataset.test.labels),
+    items, labels = _labelled_items(dataset.test, modality)
+    if job.task.at_access is not None:
+      items, labels = (
+        np.resize(x, (1000, *x.shape[1:])) for x in (items, labels)
       )
+    accuracy[modality] = float(
+      _accuracy(trained, jnp.asarray(items), jnp.asarray(labels))
     )
     _log.info(
       'classifier of %s: test accuracy %.4f, trained in %.0f s',
@@ -206,40 +152,54 @@ def train_classifiers(
   return classifiers
 
 
-def _classify(
-  key: jax.Array,
-  params: dict[str, dict[str, Params] | None],
-  data: dict[str, jax.Array],
-) -> jax.Array:
-  """A `ClassifyFn`. int32, shape [M, B]."""
-  del key
-  weights = params['evaluation']
-  assert weights is not None
-  return jnp.stack(
-    [jnp.argmax(predict(weights[m], x), axis=-1) for m, x in data.items()]
-  )
+class _Job(NamedTuple):
+  """What is to be trained for one modality."""
+
+  task: Task
+  network: nn.Module
+  num_steps: int
 
 
-def _classify_as_released(
-  key: jax.Array,
-  params: dict[str, dict[str, Params] | None],
-  data: dict[str, jax.Array],
-) -> jax.Array:
-  """A `ClassifyFn`. int32, shape [M, B]."""
-  weights = params['as_released']
-  if weights is None:
-    raise ValueError('expected classifiers trained to judge as released')
-  logits = [
-    predict_as_released(weights[m], jax.random.fold_in(key, index), x)
-    for index, (m, x) in enumerate(data.items())
-  ]
-  return jnp.stack([jnp.argmax(x, axis=-1) for x in logits])
+def _make_job(
+  dataset: Dataset,
+  modality: str,
+  channel_dropout: float,
+  dropout: float,
+  num_steps: int | None,
+  batch_size: int,
+) -> _Job:
+  items = dataset.train.inputs[modality]
+  task = task_of(items.shape[1:])
+  if num_steps is None:
+    num_steps = max(task.min_steps, 7 * len(items) // (2 * batch_size))
+  network = task.network(dataset.num_classes, channel_dropout, dropout)
+  return _Job(task, network, num_steps)
+
+
+def _labelled_items(
+  split: Split, modality: str
+) -> tuple[np.ndarray, np.ndarray]:
+  """A modality's items that are in a tuple, each once, and their classes."""
+  items, labels = split.inputs[modality], split.labels
+  if modality not in split.tables:
+    return items, labels
+  table = split.tables[modality]
+  classes = np.full(len(items), -1, labels.dtype)
+  classes[table] = labels
+  if (classes[table] != labels).any():
+    raise ValueError(
+      f'expected tuples of one class for every item of {modality}, got an item'
+      ' in tuples of several'
+    )
+  used = classes >= 0
+  return (items, classes) if used.all() else (items[used], classes[used])
 
 
 @functools.partial(
   jax.jit,
   static_argnames=(
-    'classifier',
+    'network',
+    'task',
     'num_steps',
     'batch_size',
     'peak_learning_rate',
@@ -247,10 +207,11 @@ def _classify_as_released(
 )
 def _train(
   key: jax.Array,
-  images: jax.Array,
+  items: jax.Array,
   labels: jax.Array,
   *,
-  classifier: DigitClassifier,
+  network: nn.Module,
+  task: Task,
   num_steps: int,
   batch_size: int,
   peak_learning_rate: float,
@@ -266,54 +227,78 @@ def _train(
     )
   )
 
-  def loss(params: Params, key: jax.Array, rows: jax.Array) -> jax.Array:
-    logits: Any = classifier.apply(
-      {'params': params},
-      _to_float(images[rows]),
+  def batch(key: jax.Array, rows: jax.Array) -> jax.Array:
+    x = items[rows]
+    if task.at_access is not None:
+      x = task.at_access(jax.random.fold_in(key, 2), x)
+    x = task.to_float(x)
+    if task.augment is not None:
+      x = task.augment(jax.random.fold_in(key, 3), x)
+    return x
+
+  def loss(
+    params: Params,
+    statistics: Params,
+    key: jax.Array,
+    x: jax.Array,
+    y: jax.Array,
+  ) -> tuple[jax.Array, Params]:
+    logits, changed = network.apply(
+      {'params': params, 'batch_stats': statistics},
+      x,
       train=True,
       rngs={'dropout': key},
+      mutable=['batch_stats'],
     )
-    return jnp.mean(
-      optax.softmax_cross_entropy_with_integer_labels(logits, labels[rows])
-    )
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, y)
+    return jnp.mean(losses), changed.get('batch_stats', {})
 
-  def step(
-    index: jax.Array, state: tuple[Params, optax.OptState]
-  ) -> tuple[Params, optax.OptState]:
-    params, optimizer_state = state
+  def step(index: jax.Array, state: Any) -> Any:
+    params, statistics, optimizer_state = state
     key = jax.random.fold_in(key_steps, index)
     key_rows, key_dropout = jax.random.split(key)
     rows = jax.random.randint(key_rows, (batch_size,), 0, len(labels))
-    grads = jax.grad(loss)(params, key_dropout, rows)
+    grads, statistics = jax.grad(loss, has_aux=True)(
+      params, statistics, key_dropout, batch(key, rows), labels[rows]
+    )
     updates, optimizer_state = optimizer.update(grads, optimizer_state)
-    return optax.apply_updates(params, updates), optimizer_state
+    return optax.apply_updates(params, updates), statistics, optimizer_state
 
-  params = classifier.init(key_init, _to_float(images[:1]), train=False)
-  params = params['params']
-  state = (params, optimizer.init(params))
-  return jax.lax.fori_loop(0, num_steps, step, state)[0]
+  params = _init(network, task, key_init)
+  statistics = params.pop('batch_stats', {})
+  state = (params, statistics, optimizer.init(params))
+  params, statistics, _ = jax.lax.fori_loop(0, num_steps, step, state)
+  return _join(params, statistics)
 
 
 @jax.jit
-def _accuracy(
-  params: Params, images: jax.Array, labels: jax.Array
-) -> jax.Array:
+def _accuracy(params: Params, items: jax.Array, labels: jax.Array) -> jax.Array:
   """Share of the rows whose class is seen. Scalar."""
+  task = task_of(items.shape[1:])
   num_rows = len(labels)
   num_chunks = -(-num_rows // _TEST_CHUNK)
   index = jnp.arange(num_chunks * _TEST_CHUNK).reshape(-1, _TEST_CHUNK)
 
   def count(index: jax.Array) -> jax.Array:
     rows = jnp.minimum(index, num_rows - 1)
-    seen = jnp.argmax(predict(params, _to_float(images[rows])), axis=-1)
+    x = items[rows]
+    if task.at_access is not None:
+      x = task.at_access(jax.random.fold_in(jax.random.key(0), index[0]), x)
+    seen = jnp.argmax(predict(params, task.to_float(x)), axis=-1)
     return jnp.sum((seen == labels[rows]) & (index < num_rows))
 
   return jnp.sum(jax.lax.map(count, index)) / num_rows
 
 
-def _to_float(images: jax.Array) -> jax.Array:
-  return images.astype(jnp.float32) / 255
+def _init(
+  network: nn.Module, task: Task, key: jax.Array | None = None
+) -> Params:
+  """Fresh weights; None for a key is for those who want the shapes alone."""
+  key = jax.random.key(0) if key is None else key
+  x = jnp.zeros((1, *task.shape), jnp.float32)
+  variables = network.init(key, x, train=False)
+  return _join(variables['params'], variables.get('batch_stats', {}))
 
 
-def _num_classes(params: Params) -> int:
-  return params['logits']['bias'].shape[-1]
+def _join(params: Params, statistics: Params) -> Params:
+  return {**params, 'batch_stats': statistics} if statistics else dict(params)

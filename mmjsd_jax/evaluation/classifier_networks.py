@@ -1,0 +1,152 @@
+"""Architectures of the classifiers that judge coherence, as the authors' code.
+
+All are called as (x [B, ...], train=...) and give logits [B, num_classes] from
+128 features. With `train`, dropout is on, which needs the rng 'dropout', and
+batch normalisation uses the batch's own statistics.
+
+Differs from the authors' code, whose classifiers of MNIST, SVHN and text end in
+a sigmoid, learned by binary cross-entropies: these end in logits, learned by
+cross-entropy. The class of the highest is the same question. A flattened image
+is in the order height, width, channel; theirs begins with the channel.
+"""
+
+import jax
+from flax import linen as nn
+
+from mmjsd_jax.modalities.layers import Conv, Dense
+
+
+class DigitClassifier(nn.Module):
+  """Of PolyMNIST: images [B, 28, 28, 3] in [0, 1].
+
+  130,568 parameters for ten classes.
+
+  Attributes:
+    num_classes: digits.
+    channel_dropout: rate at which whole channels are dropped (Dropout2d).
+    dropout: rate in the dense layer.
+  """
+
+  num_classes: int = 10
+  channel_dropout: float = 0.5
+  dropout: float = 0.5
+
+  @nn.compact
+  def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
+    x = images
+    for features in (10, 20):  # [B, 14, 14, 10], [B, 7, 7, 20]
+      x = Conv(features, 4, stride=2, padding=1)(x)
+      x = nn.Dropout(
+        self.channel_dropout, broadcast_dims=(1, 2), deterministic=not train
+      )(x)
+      x = nn.relu(x)
+    x = x.reshape(x.shape[0], -1)  # [B, 980]
+    x = Dense(128, name='hidden')(x)
+    x = nn.relu(nn.Dropout(self.dropout, deterministic=not train)(x))
+    return Dense(self.num_classes, name='logits')(x)
+
+
+class MnistClassifier(nn.Module):
+  """Of MNIST: images [B, 28, 28, 1] in [0, 1].
+
+  165,866 parameters for ten classes.
+
+  Differs from the paper (mmJSD, supplement, Table 1), whose padding of 1 does
+  not lead to 128 features.
+
+  Attributes:
+    num_classes: digits.
+    channel_dropout: of no effect; no convolution is followed by dropout.
+    dropout: rate among the features.
+  """
+
+  num_classes: int = 10
+  channel_dropout: float = 0.5
+  dropout: float = 0.5
+
+  @nn.compact
+  def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
+    x = images
+    for features in (32, 64, 128):  # [B, 13, 13, 32], [B, 5, 5, 64], [B, 1, 1,]
+      x = nn.relu(Conv(features, 4, stride=2)(x))
+    x = x.reshape(x.shape[0], -1)
+    x = nn.Dropout(self.dropout, deterministic=not train)(x)
+    return Dense(self.num_classes, name='logits')(x)
+
+
+class SvhnClassifier(nn.Module):
+  """Of SVHN: images [B, 32, 32, 3] in [0, 1].
+
+  233,066 parameters for ten classes. Dropout stands before batch normalisation
+  here, so that the variances seen with and without it differ.
+
+  Attributes:
+    num_classes: digits.
+    channel_dropout: rate after every convolution; of single values, unlike
+      `DigitClassifier`'s.
+    dropout: of no effect; the features have none but that.
+  """
+
+  num_classes: int = 10
+  channel_dropout: float = 0.5
+  dropout: float = 0.5
+
+  @nn.compact
+  def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
+    x = images
+    # [B, 16, 16, 32], [B, 8, 8, 64], [B, 4, 4, 64], [B, 1, 1, 128]
+    for features, padding in ((32, 1), (64, 1), (64, 1), (128, 0)):
+      x = Conv(features, 4, stride=2, padding=padding)(x)
+      x = nn.Dropout(self.channel_dropout, deterministic=not train)(x)
+      x = nn.relu(_batch_norm(train)(x))
+    x = x.reshape(x.shape[0], -1)
+    return Dense(self.num_classes, name='logits')(x)
+
+
+class TextClassifier(nn.Module):
+  """Of text: one-hot characters [B, 8, 71].
+
+  459,850 parameters for ten classes.
+
+  Differs from the paper (mmJSD, supplement, Table 2), whose four residual
+  layers are for longer strings.
+
+  Attributes:
+    num_classes: words.
+    channel_dropout: of no effect; no convolution is followed by dropout.
+    dropout: rate among the features.
+  """
+
+  num_classes: int = 10
+  channel_dropout: float = 0.5
+  dropout: float = 0.5
+
+  @nn.compact
+  def __call__(self, texts: jax.Array, *, train: bool) -> jax.Array:
+    x = Conv(128, 1)(texts)  # [B, 8, 128]
+    x = _ResidualBlock(192, padding=1)(x, train=train)  # [B, 4, 192]
+    x = _ResidualBlock(128, padding=0)(x, train=train)  # [B, 1, 128]
+    x = x.reshape(x.shape[0], -1)
+    x = nn.Dropout(self.dropout, deterministic=not train)(x)
+    return Dense(self.num_classes, name='logits')(x)
+
+
+class _ResidualBlock(nn.Module):
+  """A shortcut plus 0.3 times a branch; halves the length."""
+
+  features: int
+  padding: int
+
+  @nn.compact
+  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    y = Conv(x.shape[-1], 1)(nn.relu(_batch_norm(train)(x)))
+    y = Conv(self.features, 4, stride=2, padding=self.padding)(
+      nn.relu(_batch_norm(train)(y))
+    )
+    x = Conv(self.features, 4, stride=2, padding=self.padding)(x)
+    return _batch_norm(train)(x) + 0.3 * y
+
+
+def _batch_norm(train: bool) -> nn.BatchNorm:
+  """PyTorch's, but for its running variance, which is the unbiased one."""
+  return nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=1e-5)

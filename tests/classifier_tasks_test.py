@@ -1,0 +1,68 @@
+"""Tests of how data come to their classifiers."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmjsd_jax.evaluation import classifier_tasks
+from mmjsd_jax.evaluation.classifier_networks import (
+  DigitClassifier,
+  MnistClassifier,
+  SvhnClassifier,
+  TextClassifier,
+)
+
+
+@pytest.mark.parametrize(
+  ('shape', 'network'),
+  [
+    ((28, 28, 3), DigitClassifier),
+    ((28, 28, 1), MnistClassifier),
+    ((32, 32, 3), SvhnClassifier),
+    ((8,), TextClassifier),
+    ((8, 71), TextClassifier),
+  ],
+)
+def test_shape_tells_the_network(shape, network):
+  assert classifier_tasks.task_of(shape).network is network
+
+
+def test_unknown_shape_is_named_with_the_known():
+  with pytest.raises(ValueError, match=r'\(28, 28, 1\).*got \(64, 64, 3\)'):
+    classifier_tasks.task_of((64, 64, 3))
+
+
+def test_shifted_images_are_moved_as_a_whole(key):
+  """Every image is one of the 25 windows of its padded original."""
+  images = jax.random.uniform(key, (20, 6, 5, 2))
+  shifted = jax.jit(classifier_tasks.shift)(key, images)
+  padded = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)), mode='edge')
+  starts = set()
+  for image, moved in zip(padded, shifted, strict=True):
+    (found,) = [
+      (row, column)
+      for row in range(5)
+      for column in range(5)
+      if (image[row : row + 6, column : column + 5] == moved).all()
+    ]
+    starts.add(found)
+  assert len(starts) > 5
+
+
+def test_some_images_are_inverted(key):
+  images = jnp.full((50, 4, 4, 3), 0.25)
+  found = jax.jit(classifier_tasks.shift_and_invert)(key, images)
+  inverted = np.asarray(found[:, 0, 0, 0]) == 0.75
+  assert 10 < inverted.sum() < 40
+  expected = np.where(inverted, 0.75, 0.25).reshape(-1, 1, 1, 1)
+  np.testing.assert_array_equal(found, np.broadcast_to(expected, found.shape))
+
+
+def test_released_judges_read_probabilities_of_logits_and_data_as_it_is(key):
+  logits = jax.random.normal(key, (3, 8, 71))
+  found = jax.jit(classifier_tasks.probabilities)(logits)
+  np.testing.assert_allclose(found, jax.nn.softmax(logits), rtol=1e-6)
+  data = classifier_tasks.one_hot(logits)
+  np.testing.assert_array_equal(data.argmax(-1), logits.argmax(-1))
+  np.testing.assert_array_equal(classifier_tasks.probabilities(data), data)
