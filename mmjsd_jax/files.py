@@ -7,11 +7,18 @@ import pathlib
 from typing import Any
 
 
-def write_atomically(path: pathlib.Path, text: str) -> None:
-  """Writes beside `path`, then renames: a reader sees the old or the new."""
+def write_atomically(path: pathlib.Path, data: str | bytes) -> None:
+  """Writes beside `path`, then renames: a reader sees the old or the new.
+
+  Args:
+    path: of the file; its folder exists.
+    data: bytes, or text that becomes UTF-8.
+  """
+  if isinstance(data, str):
+    data = data.encode()
   partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
   try:
-    partial.write_text(text, encoding='utf-8')
+    partial.write_bytes(data)
     os.replace(partial, path)
   finally:
     partial.unlink(missing_ok=True)

@@ -41,7 +41,7 @@ def test_failure_leaves_the_old_file_and_nothing_else(
     raise OSError(28, 'No space left on device')
 
   if stage == 'writing':
-    monkeypatch.setattr(pathlib.Path, 'write_text', fail)
+    monkeypatch.setattr(pathlib.Path, 'write_bytes', fail)
   elif stage == 'replacing':
     monkeypatch.setattr(os, 'replace', fail)
   with pytest.raises((OSError, TypeError)):

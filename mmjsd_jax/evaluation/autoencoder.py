@@ -157,7 +157,7 @@ def train_encoder(
   path = folder / f'{name}.npz'
   found = weights.read(path, _shapes(images.shape[1:]))
   if found is not None:
-    return found
+    return jax.tree.map(jnp.asarray, found)
 
   clock = time.monotonic()
   trained = _train(

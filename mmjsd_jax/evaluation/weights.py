@@ -1,7 +1,7 @@
 """Trained weights on disk: .npz, without pickles."""
 
+import io
 import logging
-import os
 import pathlib
 import struct
 import zipfile
@@ -9,8 +9,9 @@ import zlib
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+
+from mmjsd_jax.files import write_atomically
 
 # What reading a damaged file raises.
 _DAMAGED = (
@@ -32,21 +33,17 @@ def write(path: pathlib.Path, tree: Any) -> None:
     _name(keys): np.asarray(leaf)
     for keys, leaf in jax.tree_util.tree_leaves_with_path(tree)
   }
-  partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
+  buffer = io.BytesIO()
+  np.savez(buffer, allow_pickle=False, **arrays)
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-      with partial.open('wb') as file:
-        np.savez(file, allow_pickle=False, **arrays)
-      os.replace(partial, path)
-    finally:
-      partial.unlink(missing_ok=True)
+    write_atomically(path, buffer.getvalue())
   except OSError as error:
     _log.warning('weights are not kept: %s', error)
 
 
 def read(path: pathlib.Path, shapes: Any) -> Any | None:
-  """The tree that `write` wrote; None, and perhaps a warning, if there is none.
+  """What `write` wrote, in numpy; None, and perhaps a warning, without a file.
 
   Args:
     path: of the file.
@@ -70,9 +67,9 @@ def _name(keys: tuple[Any, ...]) -> str:
   return jax.tree_util.keystr(keys, simple=True, separator='/')
 
 
-def _checked(array: np.ndarray, leaf: Any) -> jax.Array:
+def _checked(array: np.ndarray, leaf: Any) -> np.ndarray:
   if array.shape != leaf.shape or array.dtype != leaf.dtype:
     raise ValueError(
       f'expected {leaf.dtype} {leaf.shape}, got {array.dtype} {array.shape}'
     )
-  return jnp.asarray(array)
+  return array
