@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import jinja2
 
-from mmjsd_jax import files, paper_tables, tables
+from mmjsd_jax import files, paper_tables, quality_tables, tables
 from mmjsd_jax.paper_tables import PaperTable
 from mmjsd_jax.tables import Results, Table, count, duration, get, nats, share
 
@@ -101,7 +101,7 @@ def write_report(
     results: the contents of results.json, schema 1.
     figures: name to a PNG, as a path or as bytes, in the order of the page.
       Captions are known for 'reconstructions', 'random_samples',
-      'conditional_<subset>', 'curves' and 'loss'.
+      'conditional_<subset>', 'swapped_<modality>', 'curves' and 'loss'.
     path: the HTML file to write; its folder exists.
     captions: figure name to a caption, in place of the known one.
 
@@ -160,6 +160,18 @@ def render(
       tables.log_likelihood(results),
       tables.log_likelihood_by_size(results),
       tables.log_likelihood_subsets(results),
+    ),
+    exact_match=(
+      tables.exact_match(results)
+      if get(results, 'metrics', 'coherence', 'exact_match')
+      else None
+    ),
+    quality=quality_tables.by_size(results),
+    quality_pairs=quality_tables.of_pairs(results),
+    readings=(
+      (tables.readings(results), tables.readings_pairs(results))
+      if get(results, 'metrics', 'readings')
+      else None
     ),
     published=_published(results),
     paper_tables=_paper_tables(results),
@@ -441,18 +453,35 @@ def _known_caption(name: str) -> tuple[str, str]:
     subset = name.removeprefix('conditional_')
     inputs = ', '.join(subset.split('+'))
     return (
-      f'Images generated from {inputs}',
-      f'Above the black line the inputs, test images of {inputs}; below it '
+      f'Generated from {inputs}',
+      f'Above the black line the inputs, test examples of {inputs}; below it '
       'what the model generates from them. One column is one example: read '
-      'downwards, and look for the digit of the inputs in every row.',
+      'downwards, and look for the digit of the inputs in every row. Every '
+      'row of a modality is another draw, of the shared latents given the '
+      'inputs and of its style, if it has one, from the prior: rows should '
+      'differ in everything but the digit. A text shows the likeliest '
+      'character at each of its places.',
+    )
+  if name.startswith('swapped_'):
+    modality = name.removeprefix('swapped_')
+    return (
+      f'Content and style of {modality} from different examples',
+      f'Test examples of {modality} in the first row and, again, in the first '
+      'column. Every other cell takes its content, a draw of the shared '
+      'latents, from the example at the left of its row, and its style, the '
+      'mean of the latents that no other modality has, from the one at the top '
+      'of its column. Where the two are kept apart, a row shows one digit in '
+      'many styles and a column many digits in one style. If a column '
+      'repeats the example above it whatever the row, the style holds the '
+      'digit as well.',
     )
   return _CAPTIONS.get(name, (name.replace('_', ' '), ''))
 
 
 _CAPTIONS = {
   'reconstructions': (
-    'Test images and their reconstructions',
-    'For every modality a row of test images and below it what the decoder '
+    'Test examples and their reconstructions',
+    'For every modality a row of test examples and below it what the decoder '
     'makes of one draw of the posterior of all modalities.',
   ),
   'random_samples': (

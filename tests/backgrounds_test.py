@@ -1,7 +1,5 @@
 """Backgrounds: their order, the textures, and refusal of bad pictures."""
 
-import os
-import pathlib
 import struct
 import zlib
 
@@ -11,22 +9,14 @@ from PIL import Image
 
 from mmjsd_jax.data import backgrounds, textures
 
-_REPOSITORY = pathlib.Path(__file__).parents[1]
-
-
-@pytest.fixture(autouse=True)
-def _nothing_of_the_machine(monkeypatch):
-  monkeypatch.delenv('MMJSD_DATA_DIR', raising=False)
+pytestmark = pytest.mark.usefixtures('no_local_data')
 
 
 @pytest.fixture(scope='session')
-def data_directory():
-  # Session scope, so that it reads the variable before each test loses it.
-  named = os.environ.get('MMJSD_DATA_DIR')
-  root = pathlib.Path(named or _REPOSITORY.parent / 'shared' / 'data')
-  if not (root / 'polymnist_backgrounds').is_dir():
+def data_directory(data_dir):
+  if not (data_dir / 'polymnist_backgrounds').is_dir():
     pytest.skip('no backgrounds here: set MMJSD_DATA_DIR to where they are')
-  return root
+  return data_dir
 
 
 def _picture(path, value, size=(40, 30)):

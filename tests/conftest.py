@@ -18,6 +18,8 @@ os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
 
 import jax  # noqa: E402
 
+from mmjsd_jax.data import mnist_tfds  # noqa: E402
+
 jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_num_cpu_devices', 8)
 # Silent broadcasting between ranks is the commonest wrong ELBO.
@@ -45,6 +47,16 @@ def _cache_dir(tmp_path_factory: pytest.TempPathFactory) -> None:
 def key() -> jax.Array:
   """A random key; the same in every test."""
   return jax.random.key(0)
+
+
+@pytest.fixture
+def no_local_data(
+  monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+  """The test sees neither the machine's own data nor the network."""
+  monkeypatch.delenv('MMJSD_DATA_DIR', raising=False)
+  monkeypatch.setenv('TFDS_DATA_DIR', str(tmp_path / 'no_tfds'))
+  monkeypatch.setattr(mnist_tfds, '_probe', lambda *_: 'no network in tests')
 
 
 @pytest.fixture(scope='session')

@@ -1,7 +1,6 @@
 """Digits: where they are found, and that damaged files are refused."""
 
 import gzip
-import os
 import pathlib
 import subprocess
 import sys
@@ -17,22 +16,14 @@ _REPOSITORY = pathlib.Path(__file__).parents[1]
 _NUM_TRAIN, _NUM_TEST = 30, 20
 
 
-@pytest.fixture(autouse=True)
-def _nothing_of_the_machine(monkeypatch, tmp_path):
-  """No test sees the machine's own data, or the network."""
-  monkeypatch.delenv('MMJSD_DATA_DIR', raising=False)
-  monkeypatch.setenv('TFDS_DATA_DIR', str(tmp_path / 'no_tfds'))
-  monkeypatch.setattr(mnist_tfds, '_probe', lambda *_: 'no network in tests')
+pytestmark = pytest.mark.usefixtures('no_local_data')
 
 
 @pytest.fixture(scope='session')
-def mnist_directory():
-  # Session scope, so that it reads the variable before each test loses it.
-  named = os.environ.get('MMJSD_DATA_DIR')
-  root = pathlib.Path(named or _REPOSITORY.parent / 'shared' / 'data')
-  if not (root / 'mnist').is_dir():
+def mnist_directory(data_dir):
+  if not (data_dir / 'mnist').is_dir():
     pytest.skip('MNIST is not here: set MMJSD_DATA_DIR to where it is')
-  return root
+  return data_dir
 
 
 def _write(path, array, zipped):

@@ -1,4 +1,4 @@
-"""Geometry of the image grids, and what they refuse."""
+"""Geometry of the figures, and what they refuse."""
 
 import io
 import pathlib
@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from mmjsd_jax import figures
+from mmjsd_jax.data import text
 from mmjsd_jax.evaluation.samples import FigureSamples
 
 SHAPE = (4, 6, 3)  # height, width, channels
@@ -63,7 +64,7 @@ def test_pixels_that_are_not_finite_are_refused(value: float):
   'images',
   [
     np.zeros((2, *SHAPE), np.uint8),
-    np.zeros((2, 2, 4, 6, 1), np.uint8),
+    np.zeros((2, 2, 4, 6, 2), np.uint8),
     np.zeros((0, 2, *SHAPE), np.uint8),
     np.zeros((2, 2, *SHAPE), np.int32),
     np.zeros((2, 2, *SHAPE), bool),
@@ -132,7 +133,7 @@ def test_random_samples_show_the_first_of_each_modality():
   blue = np.array([0, 0, 1], bool)
   samples = {n: np.where(blue, 255 - x, x) for n, x in samples.items()}
   canvas = figures.random_samples_figure(
-    samples, num_rows=2, num_columns=4, blocks_per_row=2, gap=0, scale=1
+    samples, num_rows=2, num_columns=4, max_width=60, gap=0, scale=1
   )
   is_image = canvas[..., 2] == 255 - canvas[..., 0]
   values, counts = np.unique(canvas[is_image][:, 0], return_counts=True)
@@ -146,33 +147,158 @@ def test_too_few_random_samples_are_refused():
     figures.random_samples_figure({'m0': _images(9)})
 
 
-def test_a_run_has_a_grid_from_one_input_and_from_all_others():
-  images = {name: _images(4) for name in ('m0', 'm1', 'm2')}
-  draws = {name: _images(5, 4) for name in images}
-  found = figures.sample_figures(
-    FigureSamples(
-      labels=np.arange(4),
-      originals=images,
-      reconstructions=images,
-      prior={name: _images(100) for name in images},
-      source='m1',
-      from_source={name: draws[name] for name in ('m0', 'm2')},
-      from_rest=draws,
-    ),
-    draws_per_target=2,
+def test_blocks_that_do_not_fit_stand_below():
+  samples = {f'm{index}': _images(8) for index in range(3)}
+  width = 4 * SHAPE[1]
+  height = len(_random_samples(samples, width))
+  assert _random_samples(samples, 3 * width + 20).shape[1] == 3 * width + 20
+  # One gap of 10 pixels between two blocks.
+  two_rows = _random_samples(samples, 3 * width + 19)
+  assert two_rows.shape[1] == 2 * width + 10
+  assert height - len(two_rows) == (height - 20) // 3 + 10
+
+
+def _random_samples(samples: dict[str, np.ndarray], max_width: int):
+  return figures.random_samples_figure(
+    samples, num_rows=2, num_columns=4, max_width=max_width, gap=0, scale=1
   )
-  assert set(found) == {
+
+
+def test_columns_of_unlike_modalities_are_in_line():
+  image = np.zeros((3, *SHAPE), np.uint8)
+  words = text.encode(['one', 'two', 'six'], 8)
+  canvas = figures.conditional_grid([image], [words], gap=1, scale=1)
+  wide = 8 * 4 + 2  # a text's width
+  assert canvas.shape[1] == 3 * wide + 2
+  columns = np.flatnonzero((canvas[0] == 0).all(axis=-1))
+  middle = (wide - SHAPE[1]) // 2
+  expected = [
+    column * (wide + 1) + middle + x for column in range(3) for x in range(6)
+  ]
+  assert columns.tolist() == expected
+  np.testing.assert_array_equal(
+    canvas[SHAPE[0] + 10 :], figures.grid(words[None], scale=1)
+  )
+
+
+def test_labels_stand_beside_rows_of_any_height():
+  rows = [np.zeros((2, 30, 6, 3), np.uint8), text.encode(['one', 'two'], 8)]
+  labels = ['', 'mmm']
+  plain = figures.conditional_grid(rows[:1], rows)
+  labelled = figures.conditional_grid(
+    rows[:1], rows, input_labels=[''], sample_labels=labels
+  )
+  margin = labelled[:, : -plain.shape[1]]
+  # Behind the input, the line and the first row of samples.
+  start = 60 + 10 + 61
+  written = 70 + np.flatnonzero((margin[70:] < 128).any(axis=(1, 2)))
+  assert start <= written.min() and written.max() < start + 28
+
+
+def test_swapping_shows_contents_beside_and_styles_above():
+  values = np.array([10, 20, 30], np.uint8)
+  examples = np.broadcast_to(values[:, None, None, None], (3, *SHAPE))
+  swapped = examples[:, None] + values[None, :, None, None, None] + np.uint8(99)
+  canvas = figures.swapping_figure(examples, swapped, gap=0, scale=1)
+  height, width = SHAPE[:2]
+  body = canvas[-3 * height :: height, -3 * width :: width, 0]
+  np.testing.assert_array_equal(body, values[:, None] + values[None] + 99)
+  np.testing.assert_array_equal(canvas[0, -3 * width :: width, 0], values)
+  left = canvas[-3 * height :: height, -3 * width - 10 - width, 0]
+  np.testing.assert_array_equal(left, values)
+
+
+def test_the_lines_of_swapping_cross():
+  canvas = figures.swapping_figure(
+    _images(3) + 50, np.stack([_images(3) + 50] * 3), scale=1
+  )
+  width, height = 4 * SHAPE[1] + 2 + 10, 4 * SHAPE[0] + 2 + 10
+  is_black = (canvas[:, -width:] == 0).all(axis=-1)
+  assert np.flatnonzero(is_black.all(axis=1)).tolist() == [8, 9]
+  upright = np.flatnonzero(is_black.all(axis=0)).tolist()
+  assert upright == [SHAPE[1] + 4, SHAPE[1] + 5]
+  assert len(canvas) == height and is_black.sum() == 2 * (height + width) - 4
+
+
+def test_swapping_needs_a_square_of_examples():
+  with pytest.raises(ValueError, match=r'expected originals .* got \(3, '):
+    figures.swapping_figure(_images(3), _images(3, 2))
+
+
+def _samples(
+  names: tuple[str, ...], sources: tuple[str, ...] = (), styles=()
+) -> FigureSamples:
+  """4 columns, 5 draws."""
+  draws = {name: _images(5, 4) for name in names}
+  return FigureSamples(
+    labels=np.arange(4),
+    originals={name: _images(4) for name in names},
+    reconstructions={name: _images(4) for name in names},
+    prior={name: _images(100) for name in names},
+    from_one={
+      source: {name: draws[name] for name in names if name != source}
+      for source in sources or names
+    },
+    from_rest=draws if len(names) > 2 else {},
+    swapped={name: _images(4, 4) for name in styles},
+  )
+
+
+def test_a_run_has_a_grid_from_every_input_and_from_all_others():
+  found = figures.sample_figures(_samples(('m0', 'm1', 'm2'), styles=['m1']))
+  assert list(found) == [
     'reconstructions',
     'random_samples',
+    'conditional_m0',
     'conditional_m1',
+    'conditional_m2',
     'conditional_m1+m2',
     'conditional_m0+m2',
     'conditional_m0+m1',
-  }
+    'swapped_m1',
+  ]
   # Rows of images, and the black line between them.
   cell, line = 2 * SHAPE[0] + 1, 10
-  assert len(found['conditional_m1']) == cell - 1 + line + 4 * cell - 1
+  assert len(found['conditional_m1']) == cell - 1 + line + 10 * cell - 1
   assert len(found['conditional_m0+m1']) == 2 * cell - 1 + line + 5 * cell - 1
+
+
+def test_many_modalities_get_few_rows_from_one_input():
+  samples = _samples(('m0', 'm1', 'm2', 'm3'), ('m2',))
+  found = figures.sample_figures(samples, draws_per_target=2)
+  assert {'conditional_m2', 'conditional_m0+m1+m2'} <= set(found)
+  assert 'conditional_m0' not in found
+  cell, line = 2 * SHAPE[0] + 1, 10
+  assert len(found['conditional_m2']) == cell - 1 + line + 6 * cell - 1
+
+
+def test_unlike_modalities_have_all_figures():
+  rng = np.random.default_rng(0)
+  shapes = {'grey': (28, 28, 1), 'colour': (32, 32, 3), 'text': (8, 71)}
+
+  def decoded(*leading):
+    return {n: rng.normal(size=(*leading, *s)) for n, s in shapes.items()}
+
+  originals = {
+    'grey': rng.integers(0, 256, (4, 28, 28, 1), np.uint8),
+    'colour': rng.integers(0, 256, (4, 32, 32, 3), np.uint8),
+    'text': text.encode(text.WORDS[:4], 8),
+  }
+  found = figures.sample_figures(
+    FigureSamples(
+      labels=np.arange(4),
+      originals=originals,
+      reconstructions=decoded(4),
+      prior=decoded(100),
+      from_one={'grey': {n: x for n, x in decoded(3, 4).items() if n > 'h'}},
+      from_rest=decoded(3, 4),
+      swapped=decoded(4, 4),
+    )
+  )
+  assert len(found) == 2 + 1 + 3 + 3
+  # Blocks of columns as wide as the widest, and labels.
+  assert len(found['reconstructions']) == 2 * (56 + 64 + 28) + 3 + 20
+  assert len(found['swapped_text']) == 28 + 10 + 4 * 28 + 3
 
 
 def test_png_round_trip(tmp_path: pathlib.Path):

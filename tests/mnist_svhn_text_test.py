@@ -1,16 +1,13 @@
 """MNIST-SVHN-Text: which images are paired, and the whole load."""
 
-import os
-import pathlib
 import time
 
 import numpy as np
 import pytest
 import scipy.io
 
-from mmjsd_jax.data import dataset, idx, mnist_svhn_text, mnist_tfds, text
+from mmjsd_jax.data import dataset, idx, mnist_svhn_text, text
 
-_REPOSITORY = pathlib.Path(__file__).parents[1]
 # Class counts of the published sets.
 _MNIST = {
   'train': (5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949),
@@ -22,21 +19,14 @@ _SVHN = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _nothing_of_the_machine(monkeypatch, tmp_path):
-  monkeypatch.delenv('MMJSD_DATA_DIR', raising=False)
-  monkeypatch.setenv('TFDS_DATA_DIR', str(tmp_path / 'no_tfds'))
-  monkeypatch.setattr(mnist_tfds, '_probe', lambda *_: 'no network in tests')
+pytestmark = pytest.mark.usefixtures('no_local_data')
 
 
 @pytest.fixture(scope='session')
-def data_directory():
-  # Session scope, so that it reads the variable before each test loses it.
-  named = os.environ.get('MMJSD_DATA_DIR')
-  root = pathlib.Path(named or _REPOSITORY.parent / 'shared' / 'data')
-  if not (root / 'mnist').is_dir() or not (root / 'svhn').is_dir():
+def data_directory(data_dir):
+  if not (data_dir / 'mnist').is_dir() or not (data_dir / 'svhn').is_dir():
     pytest.skip('MNIST or SVHN is not here: set MMJSD_DATA_DIR to where it is')
-  return str(root)
+  return str(data_dir)
 
 
 @pytest.fixture(scope='module')

@@ -10,16 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmjsd_jax.data import idx, mnist_tfds, polymnist
+from mmjsd_jax.data import idx, polymnist
 
 _REPOSITORY = pathlib.Path(__file__).parents[1]
 
 
-@pytest.fixture(autouse=True)
-def _nothing_of_the_machine(monkeypatch, tmp_path):
-  monkeypatch.delenv('MMJSD_DATA_DIR', raising=False)
-  monkeypatch.setenv('TFDS_DATA_DIR', str(tmp_path / 'no_tfds'))
-  monkeypatch.setattr(mnist_tfds, '_probe', lambda *_: 'no network in tests')
+pytestmark = pytest.mark.usefixtures('no_local_data')
 
 
 @pytest.fixture(scope='module')

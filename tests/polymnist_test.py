@@ -2,33 +2,21 @@
 
 import hashlib
 import math
-import os
-import pathlib
 import time
 
 import numpy as np
 import pytest
 
-from mmjsd_jax.data import dataset, digits, idx, mnist_tfds, polymnist
+from mmjsd_jax.data import dataset, digits, idx, polymnist
 
-_REPOSITORY = pathlib.Path(__file__).parents[1]
-
-
-@pytest.fixture(autouse=True)
-def _nothing_of_the_machine(monkeypatch, tmp_path):
-  monkeypatch.delenv('MMJSD_DATA_DIR', raising=False)
-  monkeypatch.setenv('TFDS_DATA_DIR', str(tmp_path / 'no_tfds'))
-  monkeypatch.setattr(mnist_tfds, '_probe', lambda *_: 'no network in tests')
+pytestmark = pytest.mark.usefixtures('no_local_data')
 
 
 @pytest.fixture(scope='session')
-def data_directory():
-  # Session scope, so that it reads the variable before each test loses it.
-  named = os.environ.get('MMJSD_DATA_DIR')
-  root = pathlib.Path(named or _REPOSITORY.parent / 'shared' / 'data')
-  if not (root / 'mnist').is_dir():
+def data_directory(data_dir):
+  if not (data_dir / 'mnist').is_dir():
     pytest.skip('MNIST is not here: set MMJSD_DATA_DIR to where it is')
-  return str(root)
+  return str(data_dir)
 
 
 @pytest.fixture(scope='module')

@@ -1,7 +1,6 @@
-"""Images for the figures."""
+"""What the figures show."""
 
 import jax
-import jax.numpy as jnp
 import linear_world
 import numpy as np
 import pytest
@@ -32,57 +31,73 @@ def test_figures_have_a_column_for_every_class(preset):
   all_of = {name: (4, 4) for name in dataset.modalities}
   assert shapes['originals'] == shapes['reconstructions'] == all_of
   assert shapes['prior'] == {name: (100, 4) for name in dataset.modalities}
-  assert shapes['from_source'] == {'m0': (10, 4, 4), 'm2': (10, 4, 4)}
   assert shapes['from_rest'] == {m: (10, 4, 4) for m in dataset.modalities}
-  assert found.source == 'm1'
+  assert list(found.from_one) == ['m1', 'm0', 'm2']
+  for source, targets in shapes['from_one'].items():
+    others = [name for name in dataset.modalities if name != source]
+    assert targets == {name: (10, 4, 4) for name in others}
+  assert found.swapped == {}
 
 
-def test_draws_are_those_of_the_exact_posterior():
-  world = linear_world.make_world('mvae', num_examples=40)
-  dataset = _dataset(world)
+@pytest.mark.parametrize(
+  ('num_modalities', 'sources', 'num_rest'),
+  [(1, [], 0), (2, ['m0', 'm1'], 0), (4, ['m0'], 4)],
+  ids=['one', 'two', 'four'],
+)
+def test_few_modalities_are_sources_in_turn(num_modalities, sources, num_rest):
+  world = linear_world.make_world('mvae', num_modalities=num_modalities)
   found = samples.samples_for_figures(
-    world.model, world.params, dataset, jax.random.key(1)
+    world.model, world.params, _dataset(world), jax.random.key(0)
   )
-  experts = jax.jit(world.model.encode)(world.params, found.originals)
-  q = world.model.subset_posterior(experts, jnp.array([False, True, True]))
-  decoder = world.params['m0']['decoder']
-  mean = q.components.mean[0] @ decoder['kernel'] + decoder['bias'][None]
-  variance = np.exp(q.components.log_var[0]) @ np.square(decoder['kernel'])
-  scores = (found.from_rest['m0'] - mean[None]) / np.sqrt(variance)[None]
-  # 10 draws by 4 columns by 4 numbers, of which 2 are independent.
-  assert abs(scores.mean()) < 5 / np.sqrt(80)
-  assert 0.5 < scores.std() < 1.5
+  assert list(found.from_one) == sources
+  assert len(found.from_rest) == num_rest
 
 
-def test_same_key_gives_the_same_images():
+@pytest.fixture(scope='module')
+def styled():
+  """A world whose first latent is each modality's style, and its figures."""
   world = linear_world.make_world('mmvae', num_examples=40)
-  first, again, other = (
-    samples.samples_for_figures(
-      world.model, world.params, _dataset(world), jax.random.key(seed)
-    )
-    for seed in (3, 3, 4)
+  model = world.model._replace(
+    modality_list=tuple(
+      modality._replace(style_dim=1) for modality in world.model.modality_list
+    ),
+    latent_dim=1,
   )
-  jax.tree.map(np.testing.assert_array_equal, first[1:4], again[1:4])
-  assert not np.array_equal(first.prior['m0'], other.prior['m0'])
-
-
-def test_missing_class_is_replaced():
-  world = linear_world.make_world('mvae', num_examples=6)
-  dataset = _dataset(world, num_classes=3)._replace(num_classes=4)
   found = samples.samples_for_figures(
-    world.model, world.params, dataset, jax.random.key(0)
+    model, world.params, _dataset(world), jax.random.key(0)
   )
-  np.testing.assert_array_equal(found.labels[:3], [0, 1, 2])
-  assert found.labels[3] in (0, 1, 2)
+  return model, world.params, found
 
 
-def test_unknown_source_is_refused():
-  world = linear_world.make_world('mvae', num_examples=6)
-  with pytest.raises(ValueError, match='condition_on must be one of'):
-    samples.samples_for_figures(
-      world.model,
-      world.params,
-      _dataset(world),
-      jax.random.key(0),
-      condition_on='m9',
+def _latents(params, decoded):
+  """(style, content) that the linear decoder made `decoded` of."""
+  decoder = jax.device_get(params['decoder'])
+  return (decoded - decoder['bias']) @ np.linalg.pinv(decoder['kernel'])
+
+
+def test_swapping_takes_content_from_rows_and_style_from_columns(styled):
+  model, params, found = styled
+  posteriors = jax.device_get(jax.jit(model.encode)(params, found.originals))
+  assert list(found.swapped) == list(model.modalities)
+  for index, name in enumerate(model.modalities):
+    assert found.swapped[name].shape == (4, 4, 4)
+    style, z = np.moveaxis(_latents(params[name], found.swapped[name]), -1, 0)
+    # The mean of the column's example, in every row.
+    mean = posteriors.styles[index].mean[0, :, 0]
+    np.testing.assert_allclose(style, np.tile(mean, (4, 1)), atol=1e-4)
+    # One draw given the row's example, in every column.
+    np.testing.assert_allclose(z, np.tile(z[:, :1], (1, 4)), atol=1e-4)
+    # mmvae: the posterior given one modality is its expert.
+    expert = jax.tree.map(
+      lambda leaf, m=index: leaf[m, :, 0], posteriors.shared
     )
+    scores = (z[:, 0] - expert.mean) / np.exp(0.5 * expert.log_var)
+    assert (np.abs(scores) < 5).all() and len(np.unique(scores)) == 4
+
+
+def test_styles_of_what_is_generated_are_drawn_anew(styled):
+  _, params, found = styled
+  style = _latents(params['m1'], found.from_one['m0']['m1'])[..., 0]
+  # 40 draws of N(0, 1)
+  assert len(np.unique(style)) == style.size == 40
+  assert abs(style.mean()) < 5 / np.sqrt(40) and 0.5 < style.std() < 1.5

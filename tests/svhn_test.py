@@ -1,8 +1,6 @@
 """SVHN: MATLAB files are read as published, and damaged ones are refused."""
 
 import io
-import os
-import pathlib
 import sys
 import tracemalloc
 import zlib
@@ -13,26 +11,17 @@ import scipy.io
 
 from mmjsd_jax.data import mat, mnist_tfds, svhn
 
-_REPOSITORY = pathlib.Path(__file__).parents[1]
 _COUNTS = {'train': 30, 'test': 20}
 
 
-@pytest.fixture(autouse=True)
-def _nothing_of_the_machine(monkeypatch, tmp_path):
-  """No test sees the machine's own data, or the network."""
-  monkeypatch.delenv('MMJSD_DATA_DIR', raising=False)
-  monkeypatch.setenv('TFDS_DATA_DIR', str(tmp_path / 'no_tfds'))
-  monkeypatch.setattr(mnist_tfds, '_probe', lambda *_: 'no network in tests')
+pytestmark = pytest.mark.usefixtures('no_local_data')
 
 
 @pytest.fixture(scope='session')
-def svhn_directory():
-  # Session scope, so that it reads the variable before each test loses it.
-  named = os.environ.get('MMJSD_DATA_DIR')
-  root = pathlib.Path(named or _REPOSITORY.parent / 'shared' / 'data')
-  if not (root / 'svhn').is_dir():
+def svhn_directory(data_dir):
+  if not (data_dir / 'svhn').is_dir():
     pytest.skip('SVHN is not here: set MMJSD_DATA_DIR to where it is')
-  return root
+  return data_dir
 
 
 def _arrays(count):

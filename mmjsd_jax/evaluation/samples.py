@@ -16,13 +16,15 @@ from mmjsd_jax.model import Model, Params
 
 NUM_DRAWS = 10
 NUM_PRIOR_DRAWS = 100
+# With more modalities, a single one is the source.
+MAX_SOURCES = 3
 
 
 class FigureSamples(NamedTuple):
   """What the figures show. C columns: a test example of every class.
 
-  Images are by modality, floats with 0 black and 1 white, not clipped; only
-  `originals` are as stored.
+  Items are by modality: as stored in `originals`, and elsewhere as decoded, of
+  images floats with 0 black and 1 white, not clipped, of texts logits.
 
   Attributes:
     labels: class of every column; shape [C].
@@ -30,19 +32,21 @@ class FigureSamples(NamedTuple):
     reconstructions: decoded from one draw given all modalities. [C, ...].
     prior: decoded from 100 draws of N(0, I), the same for all modalities.
       Shape [100, ...].
-    source: the modality that `from_source` is given.
-    from_source: every other modality, ten draws of the posterior given the
-      source alone. Shape [10, C, ...].
+    from_one: source -> every other modality, ten draws of the posterior given
+      the source alone. Shape [10, C, ...].
     from_rest: every modality, ten draws given all others. Shape [10, C, ...].
+      Empty for two modalities, where `from_one` has them.
+    swapped: every modality that has a style, decoded from the content of one
+      column and the style of another. Shape [C, C, ...], content first.
   """
 
   labels: np.ndarray
   originals: dict[str, np.ndarray]
   reconstructions: dict[str, np.ndarray]
   prior: dict[str, np.ndarray]
-  source: str
-  from_source: dict[str, np.ndarray]
+  from_one: dict[str, dict[str, np.ndarray]]
   from_rest: dict[str, np.ndarray]
+  swapped: dict[str, np.ndarray]
 
 
 def samples_for_figures(
@@ -53,7 +57,7 @@ def samples_for_figures(
   *,
   condition_on: str = '',
 ) -> FigureSamples:
-  """Images for the figures, the same for the same key.
+  """What the figures show, the same for the same key.
 
   Args:
     model: what `params` belong to.
@@ -61,7 +65,8 @@ def samples_for_figures(
     dataset: its test split gives the inputs, at random within every class;
       a class that it lacks is replaced by any example.
     key: PRNG key, consumed.
-    condition_on: the source of `from_source`; '' is the first modality.
+    condition_on: the first source of `from_one`, and the only one where there
+      are more than three modalities; '' is the first modality.
 
   Raises:
     ValueError: `condition_on` is no modality.
@@ -76,7 +81,7 @@ def samples_for_figures(
   # The first example of every class; argmax of a row without one gives 0.
   is_class = labels[order][None] == np.arange(dataset.num_classes)[:, None]
   columns = order[np.argmax(is_class, axis=1)]
-  chosen = dataset.test.take(columns).inputs
+  chosen = jax.device_put(dataset.test.take(columns).inputs)
   originals = jax.device_get(model.access(key_access, chosen))
 
   def draw(number: int, row: np.ndarray) -> dict[str, np.ndarray]:
@@ -87,17 +92,27 @@ def samples_for_figures(
   given_source = draw(0, one[source])
   everything = draw(1, np.ones(len(names), bool))
   from_rest = {}
-  if len(names) > 1:
-    for number, name in enumerate(names):
-      from_rest[name] = draw(2 + number, ~one[name])[name]
+  if len(names) > 2:
+    for number, name in enumerate(names, start=2):
+      from_rest[name] = draw(number, ~one[name])[name]
+  from_one = {source: given_source}
+  if len(names) <= MAX_SOURCES:
+    for number, name in enumerate(names, start=2 + len(names)):
+      if name != source:
+        from_one[name] = draw(number, one[name])
+  key_swap = jax.random.fold_in(key_draws, 2 + 2 * len(names))
   return FigureSamples(
     labels=labels[columns],
     originals=originals,
     reconstructions={name: x[0] for name, x in everything.items()},
     prior=jax.device_get(_draw_prior(key_prior, model, params)),
-    source=source,
-    from_source={n: x for n, x in given_source.items() if n != source},
+    from_one={
+      given: {name: x for name, x in draws.items() if name != given}
+      for given, draws in from_one.items()
+      if len(names) > 1
+    },
     from_rest=from_rest,
+    swapped=jax.device_get(_swap(key_swap, model, params, originals)),
   )
 
 
@@ -132,3 +147,33 @@ def _draw_prior(
 ) -> dict[str, jax.Array]:
   """Draws of N(0, I), decoded. Shape [NUM_PRIOR_DRAWS, ...] each."""
   return model.decode_prior(key, params, NUM_PRIOR_DRAWS)
+
+
+@functools.partial(jax.jit, static_argnames='model')
+def _swap(
+  key: jax.Array, model: Model, params: Params, inputs: dict[str, jax.Array]
+) -> dict[str, jax.Array]:
+  """Content of a row, style of a column, decoded. Shape [C, C, ...] each.
+
+  As in the papers' programs: content is a draw of q(z | x_m of the row), style
+  the mean of q(s_m | x_m of the column).
+  """
+  posteriors = model.encode(params, inputs)
+  num_columns = posteriors.shared.mean.shape[1]
+  styles = [
+    jnp.tile(style.mean[0], (num_columns, 1)) for style in posteriors.styles
+  ]
+  swapped = {}
+  for index, modality in enumerate(model.modality_list):
+    if modality.style_dim == 0:
+      continue
+    row = jnp.arange(len(model.modality_list)) == index
+    z = mixture.sample(
+      jax.random.fold_in(key, index),
+      model.subset_posterior(posteriors, row),
+      method='categorical',
+    )
+    decoded = model.decode(params, jnp.repeat(z, num_columns, axis=0), styles)
+    x = decoded[modality.name]
+    swapped[modality.name] = x.reshape(num_columns, -1, *x.shape[1:])
+  return swapped

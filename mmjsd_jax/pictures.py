@@ -1,0 +1,128 @@
+"""Arrays of any modality as RGB pictures: images as they are, text written.
+
+    h, w pixels of an image, L characters of a text.
+
+Images are uint8, or floats where 0 is black and 1 is white. Floats outside
+[0, 1] are clipped: a decoder's mean is not bounded. NaN and infinities are an
+error, never a black square.
+"""
+
+import functools
+
+import numpy as np
+from numpy import typing as npt
+from PIL import Image, ImageDraw, ImageFont
+
+from mmjsd_jax.data.text import ALPHABET
+
+Pixels = npt.NDArray[np.uint8]
+
+# Of a written character and beside a text, in pixels of an image. Characters
+# are as wide as each other, so that a word's place in its text is seen.
+_PITCH, _LINE, _BORDER = 4, 14, 1
+_PAPER, _INK = (236, 236, 228), (0, 0, 60)
+_FONT_SIZE = 6.5
+_NEWLINE = '»'  # one that the font has and the alphabet lacks
+
+
+def to_pixels(items: npt.ArrayLike, *, num_axes: int, scale: int = 1) -> Pixels:
+  """RGB pictures of images or of texts, told apart by their shapes.
+
+  Args:
+    items: after the leading axes, one of
+      [h, w, 3] RGB images,
+      [h, w, 1] grey images,
+      [L] codes of characters, of data/text.py, as integers,
+      [L, 71] one-hot texts, logits or other scores of which the largest wins.
+    num_axes: how many leading axes there are; they are kept.
+    scale: how many pixels wide and high each pixel of an image becomes,
+      without smoothing. Text is written that much larger.
+
+  Returns:
+    Shape [..., h * scale, w * scale, 3]; a text is 14 high and 4 * L + 2 wide,
+    in pixels of that size.
+
+  Raises:
+    ValueError: wrong shape or dtype, no items, codes outside the alphabet, or
+      a value that is not finite.
+  """
+  items = np.asarray(items)
+  shape = items.shape[num_axes:]
+  is_image = len(shape) == 3 and shape[-1] in (1, 3)
+  is_codes = len(shape) == 1 and np.issubdtype(items.dtype, np.integer)
+  is_scores = len(shape) == 2 and shape[-1] == len(ALPHABET)
+  if items.size == 0 or not (is_image or is_codes or is_scores):
+    raise ValueError(
+      f'expected {num_axes} leading axes and behind them [h, w, 3] or '
+      f'[h, w, 1] of an image, integers [L] or scores [L, {len(ALPHABET)}] of '
+      f'a text, none empty; got {items.dtype} of shape {items.shape}'
+    )
+  if is_image:
+    pixels = _image(items)
+    pixels = np.broadcast_to(pixels, (*pixels.shape[:-1], 3))
+    return pixels.repeat(scale, axis=-3).repeat(scale, axis=-2)
+  return _texts(_codes(items) if is_scores else items, scale)
+
+
+def _image(images: np.ndarray) -> Pixels:
+  """Pixels as uint8. Same shape."""
+  if images.dtype == np.uint8:
+    return images
+  if not np.issubdtype(images.dtype, np.floating):
+    raise ValueError(f'expected uint8 or float images, got {images.dtype}')
+  _check_finite(images, 'pixels')
+  images = np.clip(images.astype(np.float64), 0.0, 1.0)
+  return np.rint(images * 255.0).astype(np.uint8)
+
+
+def _codes(scores: np.ndarray) -> np.ndarray:
+  _check_finite(scores, 'scores of characters')
+  return np.argmax(scores, axis=-1)
+
+
+def _check_finite(values: np.ndarray, what: str) -> None:
+  is_bad = ~np.isfinite(values)
+  if is_bad.any():
+    first = tuple(int(index) for index in np.argwhere(is_bad)[0])
+    raise ValueError(
+      f'expected finite {what}, got {int(is_bad.sum())} that are NaN or '
+      f'infinite, the first at {first}'
+    )
+
+
+def _texts(codes: np.ndarray, scale: int) -> Pixels:
+  """Written texts. Shape [..., 14 * scale, (4 * L + 2) * scale, 3]."""
+  if not 0 <= codes.min() <= codes.max() < len(ALPHABET):
+    raise ValueError(
+      f'expected codes 0 to {len(ALPHABET) - 1}; got {codes.min()} to '
+      f'{codes.max()}'
+    )
+  rows = codes.reshape(-1, codes.shape[-1]).tolist()
+  # Not text.decode, which strips the blanks that say where a word stands.
+  written = [
+    _written(''.join(ALPHABET[code] for code in row), scale) for row in rows
+  ]
+  return np.stack(written).reshape(*codes.shape[:-1], *written[0].shape)
+
+
+@functools.lru_cache(maxsize=4096)
+def _written(text: str, scale: int) -> Pixels:
+  """One text, dark on light. Shape [14 * scale, (4 * L + 2) * scale, 3]."""
+  size = (len(text) * _PITCH + 2 * _BORDER) * scale, _LINE * scale
+  image = Image.new('RGB', size, _PAPER)
+  draw = ImageDraw.Draw(image)
+  for place, character in enumerate(text.replace('\n', _NEWLINE)):
+    x = ((place + 0.5) * _PITCH + _BORDER) * scale
+    font = _font(character, scale)
+    draw.text((x, 0.68 * size[1]), character, fill=_INK, font=font, anchor='ms')
+  return np.asarray(image)
+
+
+@functools.lru_cache(maxsize=256)
+def _font(
+  character: str, scale: int
+) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+  """PIL's own font, smaller for the wide ones: they would hide neighbours."""
+  font = ImageFont.load_default(_FONT_SIZE * scale)
+  room = 1.2 * _PITCH * scale / font.getlength(character)
+  return ImageFont.load_default(_FONT_SIZE * scale * min(room, 1))
