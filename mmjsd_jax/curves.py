@@ -1,11 +1,8 @@
 """Metrics against the number of input modalities, and the training loss.
 
-The contents of results.json in, PNG bytes out. Drawn on matplotlib's objects,
-never on its global state, so that a training run can draw from any thread and
-needs no display.
+The contents of results.json in, PNG bytes out.
 """
 
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,22 +11,9 @@ from matplotlib import figure as mpl_figure
 from matplotlib import lines as mpl_lines
 from matplotlib import ticker
 
-from mmjsd_jax import published, tables
+from mmjsd_jax import charts, published, tables
 
 Results = Mapping[str, Any]
-
-# Okabe and Ito's palette: told apart by colour-blind readers, and in print.
-_COLOURS = {
-  'mvae': '#0072B2',
-  'mmvae': '#E69F00',
-  'mmvae_dreg': '#7A5200',
-  'mmjsd': '#009E73',
-  'mopoe': '#D55E00',
-  'mopoe_eq5': '#CC79A7',
-  'mmpoe': '#56B4E9',
-}
-_MARKERS = ('o', 's', '^', 'D', 'v', 'P')
-_GREY = '#666666'
 
 
 def curves_figure(runs: Mapping[str, Results]) -> bytes:
@@ -73,7 +57,7 @@ def curves_figure(runs: Mapping[str, Results]) -> bytes:
     axes.set_xlabel('number of input modalities', fontsize=11)
     axes.set_xlim(0.6, num_modalities + 0.4)
     axes.xaxis.set_major_locator(ticker.MultipleLocator(1))
-    _tidy(axes)
+    charts.tidy(axes)
     is_empty = True
     for offset, (label, results) in enumerate(runs.items()):
       panel = _panels(results, samples)[index]
@@ -85,12 +69,12 @@ def curves_figure(runs: Mapping[str, Results]) -> bytes:
           axes, results, panel.metric, styles[label]['color'], shift
         )
     if is_empty:
-      _say_missing(axes)
+      charts.say_missing(axes)
     elif index < 2:
       axes.set_ylim(-0.02, 1.04)
       _draw_limits(axes, [_panels(r, samples)[index] for r in runs.values()])
   _legend(figure, panels)
-  return _figure_png(figure)
+  return charts.figure_png(figure)
 
 
 def loss_figure(runs: Mapping[str, Results]) -> bytes:
@@ -112,7 +96,7 @@ def loss_figure(runs: Mapping[str, Results]) -> bytes:
     axes.set_title(title, fontsize=13, loc='left', fontweight='bold')
     axes.set_ylabel('nats per example', fontsize=11)
     axes.set_xlabel('training step', fontsize=11)
-    _tidy(axes)
+    charts.tidy(axes)
     is_empty = True
     for label, results in runs.items():
       history = results['training']['history']
@@ -123,13 +107,13 @@ def loss_figure(runs: Mapping[str, Results]) -> bytes:
         name = f'{label}, validation'
         _draw_history(axes, history, 'validation_loss', name, style)
     if is_empty:
-      _say_missing(axes)
+      charts.say_missing(axes)
     else:
       axes.set_xscale('log')
       axes.xaxis.set_major_formatter(ticker.FuncFormatter(_count))
       axes.xaxis.set_minor_formatter(ticker.NullFormatter())
   _legend(figure, panels)
-  return _figure_png(figure)
+  return charts.figure_png(figure)
 
 
 class _Panel(NamedTuple):
@@ -190,9 +174,9 @@ def _styles(runs: Mapping[str, Results]) -> dict[str, dict[str, Any]]:
     count = counts.get(preset, 0)
     counts[preset] = count + 1
     styles[label] = {
-      'color': _COLOURS.get(preset, 'black'),
+      'color': charts.COLOURS.get(preset, 'black'),
       'linestyle': dashes[count % len(dashes)],
-      'marker': _MARKERS[index % len(_MARKERS)],
+      'marker': charts.MARKERS[index % len(charts.MARKERS)],
     }
   return styles
 
@@ -282,17 +266,7 @@ def _draw_limits(axes: mpl_axes.Axes, panels: Sequence[_Panel]) -> None:
   for name in ('chance', 'ceiling'):
     values = {getattr(panel, name) for panel in panels} - {None}
     for value in values:
-      axes.axhline(value, color=_GREY, linestyle=(0, (1, 2)), linewidth=1.2)
-      axes.annotate(
-        f'{name} {value:.3g}',
-        (1.0, value),
-        xycoords=('axes fraction', 'data'),
-        xytext=(-4, 3),
-        textcoords='offset points',
-        ha='right',
-        fontsize=10,
-        color=_GREY,
-      )
+      charts.draw_limit(axes, name, value)
 
 
 def _legend(figure: mpl_figure.Figure, panels: Iterable[mpl_axes.Axes]) -> None:
@@ -307,8 +281,8 @@ def _legend(figure: mpl_figure.Figure, panels: Iterable[mpl_axes.Axes]) -> None:
           linestyle='',
           marker='*',
           markersize=12,
-          color=_GREY,
-          markerfacecolor=_GREY if label == 'published' else 'none',
+          color=charts.GREY,
+          markerfacecolor=charts.GREY if label == 'published' else 'none',
         )
       entries.setdefault(label, handle)
   # Runs first, stars last.
@@ -324,26 +298,6 @@ def _legend(figure: mpl_figure.Figure, panels: Iterable[mpl_axes.Axes]) -> None:
     )
 
 
-def _tidy(axes: mpl_axes.Axes) -> None:
-  axes.grid(True, color='#DDDDDD', linewidth=0.8)
-  axes.set_axisbelow(True)
-  axes.spines[['top', 'right']].set_visible(False)
-  axes.tick_params(labelsize=10)
-
-
-def _say_missing(axes: mpl_axes.Axes) -> None:
-  axes.text(
-    0.5,
-    0.5,
-    'not measured',
-    transform=axes.transAxes,
-    ha='center',
-    va='center',
-    fontsize=14,
-    color=_GREY,
-  )
-
-
 def _size(subset: str) -> int:
   """Number of input modalities of 'm0+m1' or 'm0+m1->m2'."""
   return subset.split('->')[0].count('+') + 1
@@ -351,10 +305,3 @@ def _size(subset: str) -> int:
 
 def _count(value: float, _: int) -> str:
   return f'{value / 1000:,g}k' if value >= 1000 else f'{value:g}'
-
-
-def _figure_png(figure: mpl_figure.Figure) -> bytes:
-  buffer = io.BytesIO()
-  # Without the program's name, equal results give equal bytes.
-  figure.savefig(buffer, format='png', metadata={'Software': None})
-  return buffer.getvalue()

@@ -2,26 +2,20 @@
 
 import difflib
 import functools
-import logging
-import os
 import pathlib
 import sys
-from typing import NoReturn
 
 from mmjsd_jax.allocator import configure_allocator
 
 configure_allocator()  # before JAX allocates
 
-import jax  # noqa: E402
 from absl import app, flags  # noqa: E402
-from absl import logging as absl_logging  # noqa: E402
 from ml_collections import config_flags  # noqa: E402
 
+from mmjsd_jax import command, run  # noqa: E402
 from mmjsd_jax import config as configuration  # noqa: E402
 from mmjsd_jax import job as jobs  # noqa: E402
-from mmjsd_jax import run  # noqa: E402
 from mmjsd_jax import workdir as workdirs  # noqa: E402
-from mmjsd_jax.files import cache_dir  # noqa: E402
 from mmjsd_jax.train import NonFiniteLoss  # noqa: E402
 
 MODES = ('train_and_evaluate', 'train', 'evaluate')
@@ -37,19 +31,19 @@ _MODE = flags.DEFINE_enum('mode', MODES[0], MODES, 'What to do.')
 
 def main(argv: list[str]) -> None:
   """Runs what the flags say; every foreseen error is one line."""
-  _log_to_stderr()
-  _use_compilation_cache()
+  command.log_to_stderr()
+  command.use_compilation_cache()
   try:
     if len(argv) > 1:
       raise ValueError(f'unexpected arguments {argv[1:]}; flags need --')
     config, workdir = _config_and_workdir()
     job = jobs.prepare(config, workdir, mode=_MODE.value, command=_command())
   except (ValueError, OSError, ImportError) as error:
-    _exit_with(error)
+    command.exit_with(error)
   try:
     run.execute(job)
   except (NonFiniteLoss, OSError) as error:
-    _exit_with(error)
+    command.exit_with(error)
 
 
 def _config_and_workdir():
@@ -70,15 +64,15 @@ def _parse_flags(argv: list[str]) -> list[str]:
     return flags.FLAGS(argv)
   except (AttributeError, KeyError) as error:
     # ml_collections names only the part of the key that it did not find.
-    _exit_with(_unknown_key(argv) or error)
+    command.exit_with(_unknown_key(argv) or error)
   except flags.Error as error:
     # An error in the config file comes with its traceback; its last line tells.
     *_, message = str(error).strip().splitlines()
     if _unknown_key(argv) is None and "flag 'config." in message:
       message += '; --config=<file> must stand before it'
-    _exit_with(message.removeprefix('ValueError: '))
+    command.exit_with(message.removeprefix('ValueError: '))
   except (TypeError, ValueError, OSError) as error:
-    _exit_with(error)
+    command.exit_with(error)
 
 
 def _unknown_key(argv: list[str]) -> str | None:
@@ -100,32 +94,8 @@ def _likeness(key: str, known: str) -> tuple[float, float]:
   return first, second
 
 
-def _log_to_stderr() -> None:
-  """This package's lines only: Orbax tells every file that it moves."""
-  handler = logging.StreamHandler()
-  handler.setFormatter(logging.Formatter('%(asctime)s %(message)s', '%H:%M:%S'))
-  logger = logging.getLogger('mmjsd_jax')
-  logger.addHandler(handler)
-  logger.setLevel(logging.INFO)
-  logger.propagate = False
-  absl_logging.set_verbosity(absl_logging.WARNING)
-
-
-def _use_compilation_cache() -> None:
-  """Compiled programs are kept for the next start."""
-  if not os.environ.get('JAX_COMPILATION_CACHE_DIR'):
-    cache = cache_dir() / 'compilation'
-    jax.config.update('jax_compilation_cache_dir', str(cache))
-
-
 def _command() -> str:
   return ' '.join(['python -m mmjsd_jax.main', *sys.argv[1:]])
-
-
-def _exit_with(error: BaseException | str) -> NoReturn:
-  message = ' '.join(str(error).split())
-  print(f'error: {message}', file=sys.stderr)
-  sys.exit(2)
 
 
 def console() -> None:

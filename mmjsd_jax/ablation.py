@@ -1,0 +1,131 @@
+"""Probe, coherence and quality of samples along the axis of a sweep."""
+
+from collections.abc import Callable, Sequence
+
+from matplotlib import axes as mpl_axes
+from matplotlib import figure as mpl_figure
+from matplotlib import ticker
+
+from mmjsd_jax import charts, measured, sweep_curves, tables
+from mmjsd_jax.measured import AXES, Axis, Measured, Spread
+from mmjsd_jax.paper_columns import FEATURES
+from mmjsd_jax.sweep_curves import DASHES, Chart, LimitsFn
+from mmjsd_jax.tables import Results, get
+
+# Title, unit, numbers of inputs, measure and limits of a panel.
+_Panel = tuple[
+  str, str, range, Callable[[Results, int], float | None], LimitsFn
+]
+
+
+def ablation(points: Sequence[Measured], axis: str) -> dict[str, Chart]:
+  """Linear probe, coherence and quality of samples along the axis.
+
+  The three panels of Sutter et al. 2020 (mmJSD), supplement, Fig. 1, 3 and 4.
+  Dashes tell the number of inputs.
+
+  Args:
+    points: of one sweep, with those that are missing.
+    axis: of `measured.AXES`.
+
+  Returns:
+    'ablation_<axis>'.
+  """
+  figure = mpl_figure.Figure(figsize=(13, 4.8), dpi=120, layout='constrained')
+  num = len(measured.modalities(points))
+  panels: tuple[_Panel, ...] = (
+    (
+      'Linear probe',
+      'accuracy',
+      range(1, num + 1),
+      measured.probe,
+      lambda results: {'chance': get(results, 'metrics', 'probe', 'chance')},
+    ),
+    (
+      'Coherence',
+      'share of the right class',
+      range(num),
+      measured.coherence,
+      lambda results: {
+        'chance': get(results, 'metrics', 'coherence', 'chance'),
+        'ceiling': tables.mean_ceiling(results),
+      },
+    ),
+    (
+      'Quality of samples',
+      'normalised average precision',
+      range(num),
+      measured.quality,
+      lambda results: {'ceiling': measured.quality_ceiling(results)},
+    ),
+  )
+  for axes, (title, unit, sizes, read_fn, limits_fn) in zip(
+    figure.subplots(1, 3), panels, strict=True
+  ):
+    axes.set_title(title, fontsize=13, loc='left', fontweight='bold')
+    axes.set_ylabel(unit, fontsize=11)
+    axes.set_xlabel(AXES[axis].label, fontsize=11)
+    charts.tidy(axes)
+    _scale(axes, points, AXES[axis])
+    lines = [
+      _draw_along(axes, points, size, read_fn) for size in reversed(sizes)
+    ]
+    if not any(lines):
+      charts.say_missing(axes)
+      continue
+    axes.set_ylim(-0.02, 1.04)
+    sweep_curves.say_missing(axes, len(points) * len(sizes) - sum(lines))
+    sweep_curves.draw_limits(axes, points, limits_fn)
+  sweep_curves.legend(figure, points, num)
+  number = {'beta': 1, 'style_dim': 3, 'prior_weight': 4}[axis]
+  caption = (
+    'Linear probe of the latent, conditional coherence (with 0 inputs: joint '
+    'coherence) and quality of generated images (with 0 inputs: drawn from '
+    'the prior) by number of input modalities, as in Sutter et al. 2020 '
+    f'(mmJSD), supplement, Fig. {number}. Quality is the average precision '
+    f'(PRD on {FEATURES}) over that of a perfect generator. A point is the '
+    'mean over seeds, its bar is the standard deviation. Dotted lines: what '
+    'chance has, and the ceiling, which is what real data score; in the middle '
+    'panel both are those of conditional coherence.'
+  )
+  return {f'ablation_{axis}': Chart(charts.figure_png(figure), caption)}
+
+
+def _draw_along(
+  axes: mpl_axes.Axes,
+  points: Sequence[Measured],
+  size: int,
+  read_fn: Callable[[Results, int], float | None],
+) -> int:
+  """Draws a measure of `size` inputs; returns how many runs have it."""
+  count = 0
+  styles = sweep_curves.styles(points)
+  for curve, values in measured.curves(points).items():
+    x, y = [], []
+    for value, group in values.items():
+      spread = measured.spread(group, lambda results: read_fn(results, size))
+      if spread.num:
+        x.append(Spread(value, None, 1))
+        y.append(spread)
+        count += spread.num
+    if x:
+      style = styles[curve] | {'linestyle': DASHES[size % len(DASHES)]}
+      sweep_curves.draw_line(axes, x, y, style)
+  return count
+
+
+def _scale(axes: mpl_axes.Axes, points: Sequence[Measured], axis: Axis) -> None:
+  """A tick at every value that the sweep asks for, measured or not."""
+  values = sorted({point.x for point in points})
+  if axis.is_logarithmic and values[0] > 0:
+    axes.set_xscale('log')
+  margin = 0.05 * (values[-1] - values[0]) or 0.5
+  if axes.get_xscale() == 'log':
+    axes.set_xlim(values[0] / 1.25, values[-1] * 1.25)
+  else:
+    axes.set_xlim(values[0] - margin, values[-1] + margin)
+  axes.xaxis.set_major_locator(ticker.FixedLocator(values))
+  axes.xaxis.set_minor_locator(ticker.NullLocator())
+  axes.xaxis.set_major_formatter(
+    ticker.FuncFormatter(lambda value, _: f'{value:g}')
+  )

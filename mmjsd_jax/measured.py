@@ -1,0 +1,236 @@
+"""What a sweep has measured: points, their headline numbers, seeds together."""
+
+import itertools
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from mmjsd_jax import experiments, objectives, tables
+from mmjsd_jax.paper_columns import FEATURES
+from mmjsd_jax.tables import Results, get
+
+
+class Axis(NamedTuple):
+  """Along what the points of a sweep are shown.
+
+  Attributes:
+    label: what its values are.
+    keys: the config keys that hold them.
+    read_fn: a configuration, as in results.json, to the value.
+    is_logarithmic: whether ratios of values are what counts.
+  """
+
+  label: str
+  keys: tuple[str, ...]
+  read_fn: Callable[[Mapping[str, Any]], float]
+  is_logarithmic: bool = False
+
+
+class Measured(NamedTuple):
+  """A point of a sweep, run or not.
+
+  Attributes:
+    name: the point's.
+    curve: what it is compared with others for: objective, and whatever else
+      varies beside the axis.
+    preset: the objective's.
+    x: its value on the axis.
+    results: contents of results.json; None for a point that is missing.
+  """
+
+  name: str
+  curve: str
+  preset: str
+  x: float
+  results: Results | None
+
+
+class Spread(NamedTuple):
+  """Mean and standard deviation over seeds.
+
+  Attributes:
+    mean: None of no numbers.
+    std: of a sample (n - 1); None of fewer than two.
+    num: how many numbers there were.
+  """
+
+  mean: float | None
+  std: float | None
+  num: int
+
+
+def _style_dim(config: Mapping[str, Any]) -> float:
+  sizes = set(config['model']['style_dim']) or {0}
+  if len(sizes) > 1:
+    raise ValueError(
+      'expected config.model.style_dim to be equal for all modalities, got '
+      f'{config["model"]["style_dim"]}'
+    )
+  return sizes.pop()
+
+
+def _prior_weight(config: Mapping[str, Any]) -> float:
+  if not config['objective']['pi']:
+    raise ValueError(
+      'expected config.objective.pi in the grid, the weight of the prior last'
+    )
+  return config['objective']['pi'][-1]
+
+
+AXES = {
+  'beta': Axis(
+    'beta',
+    ('objective.beta',),
+    lambda config: config['objective']['beta'],
+    is_logarithmic=True,
+  ),
+  'style_dim': Axis(
+    'dimensions of each modality-specific space',
+    ('model.style_dim', 'model.latent_dim'),
+    _style_dim,
+  ),
+  'prior_weight': Axis(
+    'weight of the pre-defined prior', ('objective.pi',), _prior_weight
+  ),
+}
+
+
+def place(
+  name: str,
+  settings: Mapping[str, Any],
+  config: Mapping[str, Any],
+  axis: str,
+  results: Results | None = None,
+) -> Measured:
+  """The point where the axis has it.
+
+  Args:
+    name: the point's.
+    settings: what the grid and the seeds set, by config key.
+    config: the point's configuration, as in results.json.
+    axis: of `AXES`.
+    results: contents of results.json.
+
+  Raises:
+    ValueError: an unknown axis, or one on which the configuration has no value.
+  """
+  if axis not in AXES:
+    raise ValueError(f'expected an axis of {tuple(AXES)}, got {axis!r}')
+  preset = config['objective']['preset']
+  samples = config['objective']['change']['num_samples']
+  samples = samples or objectives.PRESETS[preset].num_samples
+  others = (
+    f'{key.rpartition(".")[2]} {value}'
+    for key, value in settings.items()
+    if key not in (*AXES[axis].keys, 'objective.preset', 'seed')
+  )
+  curve = ', '.join((experiments.TITLES[preset].format(samples), *others))
+  return Measured(name, curve, preset, AXES[axis].read_fn(config), results)
+
+
+def curves(
+  points: Sequence[Measured],
+) -> dict[str, dict[float, list[Measured]]]:
+  """Curve to value on the axis, ascending, to the points of all seeds."""
+  grouped: dict[str, dict[float, list[Measured]]] = {}
+  for point in sorted(points, key=lambda point: point.x):
+    grouped.setdefault(point.curve, {}).setdefault(point.x, []).append(point)
+  order = dict.fromkeys(point.curve for point in points)
+  return {curve: grouped[curve] for curve in order}
+
+
+def modalities(points: Iterable[Measured]) -> tuple[str, ...]:
+  """Those of the first point that was run; empty if none was."""
+  for point in points:
+    if point.results is not None:
+      return tuple(point.results['data']['modalities'])
+  return ()
+
+
+def spread(
+  points: Iterable[Measured], read_fn: Callable[[Results], Any]
+) -> Spread:
+  """What `read_fn` reads in the points' results, over the seeds."""
+  read = (read_fn(point.results) for point in points if point.results)
+  found = [value for value in read if tables.is_number(value)]
+  return Spread(
+    statistics.fmean(found) if found else None,
+    statistics.stdev(found) if len(found) > 1 else None,
+    len(found),
+  )
+
+
+def probe(results: Results, num_inputs: int) -> float | None:
+  """Accuracy of the linear probe with the fewest latents, mean over subsets."""
+  n = tables.probe_sizes(results)[0]
+  return get(results, 'metrics', 'probe', n, 'by_size', str(num_inputs))
+
+
+def coherence(results: Results, num_inputs: int) -> float | None:
+  """Mean conditional coherence; without inputs, the joint coherence."""
+  block = get(results, 'metrics', 'coherence')
+  if num_inputs == 0:
+    return get(block, 'joint')
+  return get(block, 'conditional', 'by_size', str(num_inputs))
+
+
+def quality(results: Results, num_inputs: int) -> float | None:
+  """Mean normalised average precision (PRD) of images, on `FEATURES`.
+
+  Over all image modalities that are generated from so many others; without
+  inputs, from the prior. None where one of them was not measured.
+  """
+  block = get(results, 'metrics', 'quality')
+  images = get(block, 'random') or {}
+  if num_inputs == 0:
+    found = list(images.values())
+  else:
+    pairs = get(block, 'conditional', 'pairs')
+    found = [
+      get(pairs, pair)
+      for pair in generations(results['data']['modalities'], num_inputs)
+      if pair.rpartition('->')[2] in images
+    ]
+  return _mean(get(samples, FEATURES, 'prd', 'normalised') for samples in found)
+
+
+def quality_ceiling(results: Results) -> float | None:
+  """The same measure of other real images."""
+  images = get(results, 'metrics', 'quality', 'random') or {}
+  return _mean(
+    get(samples, FEATURES, 'prd_floor', 'normalised')
+    for samples in images.values()
+  )
+
+
+def log_likelihood(results: Results) -> float | None:
+  """log p(X) of all modalities in nats per example."""
+  return get(results, 'metrics', 'log_likelihood', 'joint', 'value')
+
+
+def generations(names: Sequence[str], num_inputs: int) -> list[str]:
+  """'a+b->c' for every subset of a size and every other modality."""
+  return [
+    f'{"+".join(subset)}->{target}'
+    for subset in itertools.combinations(names, num_inputs)
+    for target in names
+    if target not in subset
+  ]
+
+
+def headline(results: Results) -> dict[str, Any]:
+  """The numbers above by number of inputs, in plain JSON types."""
+  num = len(results['data']['modalities'])
+  return {
+    'probe': {str(k): probe(results, k) for k in range(1, num + 1)},
+    'coherence': {str(k): coherence(results, k) for k in range(num)},
+    'quality': {str(k): quality(results, k) for k in range(num)},
+    'log_likelihood': log_likelihood(results),
+  }
+
+
+def _mean(values: Iterable[Any]) -> float | None:
+  """None where there are no values, or one of them is no number."""
+  found = list(values)
+  is_whole = found and all(tables.is_number(value) for value in found)
+  return statistics.fmean(found) if is_whole else None

@@ -1,0 +1,127 @@
+"""sweep.json and sweep.md: what a sweep ran, and what it measured."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmjsd_jax import measured, pages, tables
+from mmjsd_jax.measured import AXES, Measured
+from mmjsd_jax.paper_columns import FEATURES
+from mmjsd_jax.tables import MISSING, Table
+
+
+def table(points: Sequence[Measured], axis: str) -> Table:
+  """The headline numbers: mean and standard deviation over seeds.
+
+  Args:
+    points: of one sweep, with those that are missing.
+    axis: of `measured.AXES`.
+  """
+  columns = _columns(len(measured.modalities(points)))
+  rows = []
+  for curve, values in measured.curves(points).items():
+    for value, group in values.items():
+      done = sum(point.results is not None for point in group)
+      rows.append(
+        (
+          curve,
+          f'{value:g}',
+          str(done) if done == len(group) else f'{done} of {len(group)}',
+          *(
+            _cell(group, done, read_fn, format_fn)
+            for read_fn, format_fn in columns.values()
+          ),
+        )
+      )
+  return Table(
+    'Mean ± standard deviation over runs that differ in the seed. Quality is '
+    "the papers' average precision of generated images (PRD on "
+    f'{FEATURES}) over that of a perfect generator; log p(X) is in nats per '
+    'example, by importance sampling. "missing" was not measured.',
+    ('model', AXES[axis].label, 'runs', *columns),
+    tuple(rows),
+  )
+
+
+def page(
+  *,
+  title: str,
+  points: Sequence[Measured],
+  axis: str,
+  figures: Mapping[str, str],
+  errors: Mapping[str, str],
+  command: str,
+) -> str:
+  """The Markdown page.
+
+  Args:
+    title: the heading.
+    points: of one sweep, with those that are missing.
+    axis: of `measured.AXES`.
+    figures: path of a picture, relative to the page, to its caption.
+    errors: name of a point that failed to why.
+    command: what made the page, and goes on with what is missing.
+  """
+  parts = [f'# {title}', f'```\n{command}\n```']
+  if errors:
+    parts += [
+      '## Missing',
+      f'{len(errors)} of {len(points)} runs failed and are in no number and '
+      'no figure. The command above tries them again.',
+      '\n'.join(f'- `{name}`: {why}' for name, why in errors.items()),
+    ]
+  parts += ['## Table', pages.markdown(table(points, axis))]
+  if figures:
+    parts.append('## Figures')
+    for path, caption in figures.items():
+      parts += [f'![{path}]({path})', caption]
+  runs = {point.name: point.results for point in points if point.results}
+  if runs:
+    parts.append('## Runs')
+    fingerprints = {run['data']['fingerprint'] for run in runs.values()}
+    if len(fingerprints) > 1:
+      parts.append(
+        f'**The runs were on {len(fingerprints)} different data sets, listed '
+        'below: their numbers do not compare.**'
+      )
+    parts += pages.what_was_run(runs)
+  return '\n\n'.join(parts) + '\n'
+
+
+def _columns(num_modalities: int) -> dict[str, tuple[Any, Any]]:
+  """Heading to (function of results, format)."""
+  columns: dict[str, tuple[Any, Any]] = {}
+  for size in range(1, num_modalities + 1):
+    columns[f'probe, {_inputs(size)}'] = _reader('probe', size), tables.share
+  for size in range(num_modalities):
+    heading = f'coherence, {_inputs(size)}' if size else 'joint coherence'
+    columns[heading] = _reader('coherence', size), tables.share
+  for size in range(num_modalities):
+    heading = f'quality, {_inputs(size) if size else "random"}'
+    columns[heading] = _reader('quality', size), tables.share
+  columns['log p(X)'] = measured.log_likelihood, tables.nats
+  return columns
+
+
+def _inputs(size: int) -> str:
+  return '1 input' if size == 1 else f'{size} inputs'
+
+
+def _reader(name: str, size: int) -> Any:
+  read_fn = {
+    'probe': measured.probe,
+    'coherence': measured.coherence,
+    'quality': measured.quality,
+  }[name]
+  return lambda results: read_fn(results, size)
+
+
+def _cell(
+  group: Sequence[Measured], done: int, read_fn: Any, format_fn: Any
+) -> str:
+  spread = measured.spread(group, read_fn)
+  if spread.mean is None:
+    return MISSING
+  # Rounded, since equal numbers may differ from their mean in the last bit.
+  std = None if spread.std is None else round(spread.std, 4)
+  text = format_fn(spread.mean, std)
+  return text if spread.num == done else f'{text} (n = {spread.num})'
