@@ -90,6 +90,11 @@ def default() -> ml_collections.ConfigDict:
   evaluation.num_test_examples = 0  # drawn at random; 0 is all
   evaluation.untrained_baseline = True  # the same metrics before training
   evaluation.as_released = False  # also the authors' estimators
+  # mmJSD: also with the other posteriors of several inputs.
+  evaluation.readings = False
+  # Images in each set that sample quality compares; 0 is not measured. mmJSD
+  # has 10,000.
+  evaluation.num_quality_samples = 0
   evaluation.condition_on = (
     ''  # input of the conditional grids; '' is the first
   )
@@ -158,6 +163,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
   for key in (
     'data.num_validation',
     'evaluation.num_test_examples',
+    'evaluation.num_quality_samples',
     'model.draws_per_decode',
     'objective.beta_warmup_steps',
     'train.num_epochs',

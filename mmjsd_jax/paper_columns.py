@@ -16,6 +16,8 @@ from mmjsd_jax.tables import NOT_APPLICABLE, Results, get, share
 LETTERS = ('M', 'S', 'T')
 # Mean over both PRD curves of a perfect generator, at 1001 angles.
 PERFECT_AVERAGE_PRECISION = 0.72042
+# Features of our average precision: `quality.ENCODER`.
+FEATURES = 'FD-enc'
 
 Row = tuple[str, ...]
 
@@ -71,7 +73,7 @@ def _read_probe(block: Any, modalities: Sequence[str], column: str) -> Any:
 
 def _read_coherence(block: Any, modalities: Sequence[str], column: str) -> Any:
   if column in ('Joint', 'Random'):
-    key = {'Joint': 'joint', 'Random': 'joint_parity'}[column]
+    key = {'Joint': 'joint', 'Random': 'joint_parity_as_released'}[column]
     return get(block, 'coherence', key)
   target, _, inputs = (part for part in column.partition('|'))
   pair = f'{_subset(inputs, modalities)}->{_subset(target, modalities)}'
@@ -86,7 +88,7 @@ def _read_quality(block: Any, modalities: Sequence[str], column: str) -> Any:
   else:
     pair = f'{_subset(inputs, modalities)}->{name}'
     found = get(block, 'quality', 'conditional', 'pairs', pair)
-  return get(found, 'average_precision_as_released')
+  return get(found, FEATURES, 'prd', 'average_precision_as_released')
 
 
 def _read_log_likelihood(
@@ -141,8 +143,19 @@ def _coherence_baselines(runs: Sequence[Results], layout: Layout) -> list[Row]:
 
 def _quality_baselines(runs: Sequence[Results], layout: Layout) -> list[Row]:
   best = share(layout.scale * PERFECT_AVERAGE_PRECISION)
-  cells = [best] * len(layout.columns)
-  return [('perfect generator', NOT_APPLICABLE, *cells)]
+  rows: list[Row] = [
+    ('perfect generator', NOT_APPLICABLE, *[best] * len(layout.columns))
+  ]
+  floors = []
+  for column in layout.columns:
+    name = _subset(column.partition('|')[0], layout.modalities)
+    keys = (FEATURES, 'prd_floor', 'average_precision_as_released')
+    floor = _mean(runs, 'quality', 'random', name, *keys)
+    floors.append(None if floor is None else layout.scale * floor)
+  if any(floor is not None for floor in floors):
+    label = 'real training against real test images'
+    rows.append(('floor', label, *(share(floor) for floor in floors)))
+  return rows
 
 
 def _print_share(mean: float, std: float | None) -> str:
@@ -177,8 +190,9 @@ QUANTITIES = {
     _quality_baselines,
     share,
     _print_share,
-    "the same mean over both PRD curves, but of features of the run's own "
-    "networks unless it was given Inception's weights",
+    f'the same mean over both PRD curves, but of the features {FEATURES}, of '
+    'an encoder that is trained on the same images without labels and, as '
+    "Inception's, sees more of an image than its digit",
   ),
   'log_likelihood': Quantity(
     _read_log_likelihood,

@@ -73,7 +73,8 @@ def make_table(
   also stands for every number that was not measured; '-' is for what the paper
   does not print. Rows of ours are means over runs that differ in the seed, with
   the standard deviation (of a sample: n - 1), and where a run has them also
-  those of the authors' estimators.
+  those of the authors' estimators and of the other posteriors of several
+  inputs.
 
   Args:
     runs: contents of results.json on one data set with three modalities; any
@@ -200,6 +201,15 @@ def _model_rows(
       released = _cells([get(block, 'as_released') for block in blocks], layout)
       if set(released) != {MISSING}:
         rows.append((model, f'{label}; measured as released', *released))
+      for reading in sorted(
+        {name for block in blocks for name in get(block, 'readings') or {}}
+      ):
+        read = _cells(
+          [get(block, 'readings', reading) for block in blocks], layout
+        )
+        if set(read) != {MISSING}:
+          name = f'several inputs by {reading}'.replace('_', ' ')
+          rows.append((model, f'{label}; {name}', *read))
     if not drawn:
       rows.append((model, NOT_RUN, *[MISSING] * len(layout.columns)))
   return rows

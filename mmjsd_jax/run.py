@@ -10,8 +10,9 @@ from mmjsd_jax import results
 from mmjsd_jax.checkpoint import Checkpoints
 from mmjsd_jax.data.dataset import Dataset
 from mmjsd_jax.evaluation import classifiers, evaluate
-from mmjsd_jax.evaluation.coherence import Judges
+from mmjsd_jax.evaluation.classifier_cache import Classifiers
 from mmjsd_jax.evaluation.judges import make_judges
+from mmjsd_jax.evaluation.sample_quality import make_feature_fns
 from mmjsd_jax.evaluation.samples import samples_for_figures
 from mmjsd_jax.files import cache_dir
 from mmjsd_jax.job import Job, before_data
@@ -73,13 +74,16 @@ def _evaluate(job: Job, checkpoints: Checkpoints, started: str) -> None:
   like = init_state(job.model, job.settings, make_mesh())
   state, train_seconds = checkpoints.restore(like, step)
   untrained = init_params(before_data(job.model), job.settings)
-  judges = _judges(job.dataset, as_released=options.as_released)
+  trained, released = _classifiers(job.dataset, as_released=options.as_released)
+  feature_fns = None
+  if options.num_quality_samples:
+    feature_fns = make_feature_fns(jax.random.key(0), job.dataset, trained)
   key_metrics, key_figures = jax.random.split(jax.random.key(options.seed))
   metrics = evaluate.evaluate(
     job.model,
     state.params,
     job.dataset,
-    judges,
+    make_judges(trained, released),
     key=key_metrics,
     subsets=tuple(options.subsets),
     sampling=options.sampling,
@@ -91,6 +95,9 @@ def _evaluate(job: Job, checkpoints: Checkpoints, started: str) -> None:
     num_test_examples=options.num_test_examples,
     untrained_params=untrained if options.untrained_baseline else None,
     as_released=options.as_released,
+    readings=options.readings,
+    feature_fns=feature_fns,
+    num_quality_samples=options.num_quality_samples,
     progress=_progress_logger(),
   )
   samples = samples_for_figures(
@@ -113,15 +120,17 @@ def _evaluate(job: Job, checkpoints: Checkpoints, started: str) -> None:
   )
 
 
-def _judges(dataset: Dataset, *, as_released: bool) -> Judges:
-  """Classifiers of the data set, from the cache where they are known."""
+def _classifiers(
+  dataset: Dataset, *, as_released: bool
+) -> tuple[Classifiers, Classifiers | None]:
+  """Those of the data set, and to judge as released, cached where known."""
   _log.info('classifiers: trained now, or read from %s', cache_dir())
   train_fn = functools.partial(
     classifiers.train_classifiers, jax.random.key(0), dataset
   )
   # Judging with dropout needs classifiers that were trained with it.
   released = train_fn(channel_dropout=0.5) if as_released else None
-  return make_judges(train_fn(), released)
+  return train_fn(), released
 
 
 def _progress_logger() -> evaluate.ProgressFn:

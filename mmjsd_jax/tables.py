@@ -46,6 +46,14 @@ def nats(value: float | None, error: float | None = None) -> str:
   return text if not is_number(error) else f'{text} ± {error:,.1f}'
 
 
+def distance(value: float | None, error: float | None = None) -> str:
+  """A distance with three significant digits, and its standard error."""
+  if not is_number(value):
+    return MISSING
+  text = f'{value:,.0f}' if abs(value) >= 1000 else f'{value:.3g}'
+  return text if not is_number(error) else f'{text} ± {error:.2g}'
+
+
 def count(value: float | None) -> str:
   """A number of things with separators; one decimal unless it is whole."""
   if not is_number(value):
@@ -214,6 +222,27 @@ def coherence_matrix(results: Results) -> Table:
   )
 
 
+def exact_match(results: Results) -> Table:
+  """Share of generated texts that spell the word, beside the classifier's."""
+  coherence = get(results, 'metrics', 'coherence')
+  found = get(coherence, 'exact_match', 'pairs') or {}
+  return Table(
+    'Share of generated texts whose likeliest characters spell the word of the '
+    'inputs, to the letter, wherever it starts. A generator that always spells '
+    'some word scores chance.',
+    ('inputs and text', 'exact match', 'coherence', 'chance'),
+    tuple(
+      (
+        pair,
+        share(value),
+        share(get(coherence, 'conditional', 'pairs', pair)),
+        share(get(coherence, 'chance')),
+      )
+      for pair, value in found.items()
+    ),
+  )
+
+
 def coherence_pairs(results: Results) -> Table:
   """Conditional coherence of every subset and target."""
   pairs = get(results, 'metrics', 'coherence', 'conditional', 'pairs') or {}
@@ -310,6 +339,57 @@ def log_likelihood_subsets(results: Results) -> Table:
     tuple(
       (name, nats(value, get(likelihood, 'standard_error', name)))
       for name, value in (get(likelihood, 'subsets') or {}).items()
+    ),
+  )
+
+
+def readings(results: Results) -> Table:
+  """Every choice of the posterior of several inputs, by number of inputs."""
+  n = probe_sizes(results)[0]
+  last = _sizes(results)[-1]
+  rows = [
+    (
+      title,
+      _inputs(size, results),
+      share(get(block, 'probe', n, 'by_size', str(size))),
+      share(get(block, 'coherence', 'conditional', 'by_size', str(size)))
+      if size < last
+      else NOT_APPLICABLE,
+      nats(get(block, 'log_likelihood', 'by_size', str(size))),
+    )
+    for title, block in _readings(results).items()
+    for size in _sizes(results)
+  ]
+  return Table(
+    'The same model, measured with each choice of the posterior of several '
+    'inputs: the mixture of the modalities, which mmJSD trains with; their '
+    'product; the geometric mean of the modalities and the prior (dynamic '
+    'prior). The first is the one that all other sections show.',
+    (
+      'posterior',
+      'input modalities',
+      f'probe, {int(n):,} training latents',
+      'coherence',
+      'log p(x), nats',
+    ),
+    tuple(rows),
+  )
+
+
+def readings_pairs(results: Results) -> Table:
+  """Conditional coherence of every subset and target, by posterior."""
+  found = {
+    title: get(block, 'coherence', 'conditional', 'pairs') or {}
+    for title, block in _readings(results).items()
+  }
+  pairs = dict.fromkeys(pair for of_one in found.values() for pair in of_one)
+  return Table(
+    'Conditional coherence of every subset and target, by the posterior of '
+    'several inputs.',
+    ('inputs and target', *found),
+    tuple(
+      (pair, *(share(of_one.get(pair)) for of_one in found.values()))
+      for pair in pairs
     ),
   )
 
@@ -439,6 +519,14 @@ def joint_ceiling(results: Results) -> tuple[float | None, bool]:
   if mean_ceiling(results) is None:
     return None, False
   return math.prod(get(coherence, 'ceiling').values()), False
+
+
+def _readings(results: Results) -> dict[str, Any]:
+  """Name of the posterior -> metrics; the run's own first."""
+  own = get(results, 'objective', 'subset_posterior') or MISSING
+  metrics = get(results, 'metrics')
+  found = {own: metrics, **(get(metrics, 'readings') or {})}
+  return {name.replace('_', ' '): block for name, block in found.items()}
 
 
 def _sizes(results: Results) -> list[int]:

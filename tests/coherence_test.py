@@ -6,6 +6,7 @@ import linear_world
 import numpy as np
 import pytest
 
+from mmjsd_jax.data import text
 from mmjsd_jax.evaluation import coherence
 
 # The case 'coherence' of the golden set, exact: joint coherence is all-equal.
@@ -36,6 +37,48 @@ def test_independent_uniform_classes_agree_by_chance():
   classes = np.random.default_rng(0).integers(0, 10, (3, 100_000))
   # Chance is 1/100, with a standard error of 0.0003.
   assert abs(coherence.joint_coherence(classes) - 0.01) < 5 * 0.0003
+
+
+def test_released_parity_of_independent_uniform_digits_is_082():
+  classes = np.random.default_rng(0).integers(0, 10, (3, 100_000))
+  # 0.1^2 + 0.9^2, with a standard error of 0.0012.
+  parity = coherence.joint_parity_as_released(classes)
+  assert abs(parity - 0.82) < 5 * 0.0012
+
+
+@pytest.mark.parametrize(
+  ('labels', 'counts'),
+  [
+    ((4, 4, 4), 1),
+    ((4, 4, 5), 0),
+    ((4, 5, 4), 0),
+    ((5, 4, 4), 1),  # neither of the other two is the first
+    ((4, 5, 6), 1),
+  ],
+)
+def test_released_parity_compares_with_the_first_alone(labels, counts):
+  found = coherence.joint_parity_as_released(np.array(labels)[:, None])
+  assert found == counts
+
+
+@pytest.mark.parametrize('shape', [(2, 5), (4, 5), (3,)])
+def test_released_parity_is_of_three_modalities(shape):
+  with pytest.raises(ValueError, match=r'shape \[3, N\]'):
+    coherence.joint_parity_as_released(np.zeros(shape))
+
+
+def test_texts_match_to_the_letter_wherever_they_start():
+  real = text.encode(['two', 'six', ' six', 'nine'], 8)
+  generated = text.encode(['  two', 'six', 'six', 'ni ne'], 8)
+  np.testing.assert_array_equal(coherence.exact_match(generated, real), 0.75)
+  both = np.stack([generated, generated[::-1]])
+  # Backwards only one of the two in the middle is where it was.
+  np.testing.assert_array_equal(coherence.exact_match(both, real), [0.75, 0.5])
+
+
+def test_texts_of_another_shape_are_refused():
+  with pytest.raises(ValueError, match='real must have shape'):
+    coherence.exact_match(np.zeros((3, 5, 8), int), np.zeros((4, 8), int))
 
 
 @pytest.mark.parametrize('shape', [(3, 5), (6,)])
@@ -84,10 +127,11 @@ def test_generated_classes_are_those_of_the_posteriors_draw(preset):
     _thresholds(world),
     chunk_size=128,  # 500 = 3 * 128 + 116
   )
-  assert found.shape == (2, 3, 500)
+  assert found.classes.shape == (2, 3, 500)
+  assert found.codes == {}  # no text
   # One draw per example is decoded for all modalities: all see the same z.
-  np.testing.assert_array_equal(found[:, 0], found[:, 1])
-  accuracies = coherence.conditional_coherence(found, labels)
+  np.testing.assert_array_equal(found.classes[:, 0], found.classes[:, 1])
+  accuracies = coherence.conditional_coherence(found.classes, labels)
   for row, accuracy in zip(subsets, accuracies, strict=True):
     q = world.model.subset_posterior(world.encode(), row)
     # The chance of a draw on the label's side of zero, over components.

@@ -107,6 +107,7 @@ def test_unknown_key_is_refused():
     ('data.backgrounds', (0, 1), 'a tuple, each a string'),
     ('data.embedded_repeats', 0, 'at least 1'),
     ('data.num_validation', -1, 'at least 0'),
+    ('evaluation.num_quality_samples', -1, 'at least 0'),
     ('data.seed', -1, '0 to 2^32 - 1'),
     ('seed', 2**32, '0 to 2^32 - 1'),
     ('model.latent_dim', 0, 'at least 1'),

@@ -12,7 +12,7 @@ import pytest
 from matplotlib import figure as mpl_figure
 from PIL import Image
 
-from mmjsd_jax import curves, published
+from mmjsd_jax import charts, curves, published
 
 _DATA = pathlib.Path(__file__).parent / 'data'
 
@@ -32,7 +32,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[mpl_figure.Figure]:
     kept.append(figure)
     return b''
 
-  monkeypatch.setattr(curves, '_figure_png', keep)
+  monkeypatch.setattr(charts, 'figure_png', keep)
   return kept
 
 

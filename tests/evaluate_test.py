@@ -9,6 +9,7 @@ import linear_world
 import numpy as np
 import pytest
 
+from mmjsd_jax import objectives
 from mmjsd_jax.data.dataset import Dataset, Split
 from mmjsd_jax.evaluation import evaluate, summary
 from mmjsd_jax.evaluation.coherence import Judges
@@ -139,6 +140,8 @@ def test_coherence_comes_with_its_ceilings(metrics):
   assert block['joint_standard_error'] == 0
   assert block['joint_chance'] == 0.25
   assert block['num_joint_samples'] == 100
+  assert block['joint_parity_as_released'] == 1
+  assert 'exact_match' not in block  # there is no text
   assert block['chance'] == 0.5
   assert block['cogeneration']['by_size'] == {'1': 1}
   assert all(value > 0.7 for value in block['ceiling'].values())
@@ -178,6 +181,37 @@ def test_named_subsets_alone_are_measured(world, dataset):
   assert set(found) == {'probe', 'coherence', 'log_likelihood'}
   assert ('linear probe', 2, 2) in stages
   assert ('log-likelihood', 2, 2) in stages
+
+
+def test_readings_are_the_other_posteriors_of_several_inputs(world, dataset):
+  objective = objectives.make_objective('mmjsd')
+  assert objective.subset_posterior == 'product'
+  subsets = ('m0', 'm0+m1', 'm0+m1+m2')
+  jsd = world._replace(model=world.model._replace(objective=objective))
+  found = _evaluate(jsd, dataset, subsets=subsets, readings=True)
+  assert list(found['readings']) == ['mixture', 'dynamic_prior']
+  for block in found['readings'].values():
+    assert block.keys() == {'probe', 'coherence', 'log_likelihood'}
+    assert list(block['log_likelihood']['subsets']) == list(subsets)
+  # As if it had been the objective's own, from the same draws.
+  mixed = objective._replace(subset_posterior='mixture')
+  own = world._replace(model=world.model._replace(objective=mixed))
+  alone = _evaluate(own, dataset, subsets=subsets)
+  reading = found['readings']['mixture']
+  assert reading['coherence'] == alone['coherence']
+  likelihoods = reading['log_likelihood']
+  for key, value in likelihoods.items():
+    assert value == alone['log_likelihood'][key]
+  assert reading['probe'] == {n: alone['probe'][n] for n in ('30', '100')}
+  # One input is no mixture; of three it tells less than their product.
+  products = found['log_likelihood']['subsets']
+  np.testing.assert_allclose(likelihoods['subsets']['m0'], products['m0'])
+  probes = found['probe']['100']['by_size']
+  assert reading['probe']['100']['by_size']['3'] < probes['3']
+
+
+def test_other_objectives_have_one_reading(world, dataset):
+  assert 'readings' not in _evaluate(world, dataset, readings=True)
 
 
 def test_unknown_subset_is_refused(world, dataset):

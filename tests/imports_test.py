@@ -47,6 +47,7 @@ TABLE = (
   # Networks.
   Entry('modalities', _NETWORKS),
   Entry('model', _NETWORKS),
+  Entry('architecture', ()),
   # Host: plain numpy, no device.
   Entry('allocator', ()),
   Entry('files', ()),
@@ -57,6 +58,7 @@ TABLE = (
   ),
   # A TFDS builder is a subclass of a TFDS class; only its users load it.
   Entry('data.polymnist_builder', ('numpy', 'tensorflow_datasets')),
+  Entry('data.mnist_svhn_text_builder', ('numpy', 'tensorflow_datasets')),
   Entry('config', ('ml_collections',)),
   # Running.
   Entry('checkpoint', _RUNNING),
@@ -66,15 +68,33 @@ TABLE = (
   # Reporting: from results.json and images, whatever made them.
   Entry('published', ()),
   Entry('tables', ('numpy',)),
+  Entry('quality_tables', ('numpy',)),
+  Entry('pages', ()),
+  Entry('experiments', ()),
+  Entry('published_values', ()),
+  Entry('paper_columns', ('numpy',)),
+  Entry('paper_tables', ('numpy',)),
+  Entry('measured', ()),
+  Entry('charts', ('matplotlib',)),
   Entry('curves', ('numpy', 'matplotlib')),
+  Entry('sweep_curves', ('matplotlib',)),
+  Entry('trade_off', ('matplotlib',)),
+  Entry('ablation', ('matplotlib',)),
+  Entry('sweep_page', ()),
+  Entry('pictures', ('numpy', 'PIL')),
+  Entry('layout', ('numpy', 'PIL')),
   Entry('figures', ('numpy', 'PIL')),
   Entry('report', ('jinja2',)),
-  # Entry. `main` is the only module with flags.
+  # Entry. Only `main` and `sweep` have flags.
+  Entry('command', ('jax', 'absl')),
+  Entry('grid', ('ml_collections',)),
   Entry('workdir', ('ml_collections',)),
   Entry('job', ('numpy', 'ml_collections')),
   Entry('results', ('jax',)),
   Entry('run', ('jax',)),
   Entry('main', ('jax', 'absl', 'ml_collections')),
+  Entry('sweep_run', ('jax',)),
+  Entry('sweep', ('absl',)),
 )
 
 MODULES = tuple(

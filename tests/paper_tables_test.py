@@ -90,16 +90,30 @@ def test_quality_is_read_given_inputs_and_at_random():
   results['metrics']['quality'] = {
     'conditional': {
       'pairs': {
-        'svhn+text->mnist': {'average_precision_as_released': 0.36021},
-        'mnist->svhn': {'something_else': 0.1},
+        'svhn+text->mnist': {
+          'FD-enc': {'prd': {'average_precision_as_released': 0.36021}},
+          'FD-clf': {'prd': {'average_precision_as_released': 0.7}},
+        },
+        'mnist->svhn': {'FD-enc': {'fd': 0.1}},
       }
     },
-    'random': {'svhn': {'average_precision_as_released': 0.18}},
+    'random': {
+      'svhn': {
+        'FD-enc': {
+          'prd': {'average_precision_as_released': 0.18},
+          'prd_floor': {'average_precision_as_released': 0.7},
+        }
+      }
+    },
   }
   made = paper_tables.make_table([results], *_QUALITY)
   ours = _row(made, 'mmJSD (MS)', 'ours')
   assert ours['M|S,T'] == '0.360' and ours['S|R'] == '0.180'
   assert ours['S|M'] == ours['M|R'] == 'missing'
+  assert 'FD-enc' in made.table.caption
+  floor = _row(made, 'floor', 'real')
+  assert (floor['S|R'], floor['S|M']) == ('0.700', '0.700')
+  assert floor['M|R'] == 'missing'
   made = paper_tables.make_table([results], *_QUALITY, normalised=True)
   assert _row(made, 'mmJSD (MS)', 'ours', 'M|S,T') == '0.500'
   published = _row(made, 'mmJSD (MS)', 'published', 'M|S,T')
@@ -186,6 +200,9 @@ def test_random_is_kept_apart_from_joint_coherence():
   published, ours = (_row(made, 'mmJSD', start) for start in ('publ', 'ours'))
   assert (published['Random'], published['Joint']) == ('0.60', '-')
   assert (ours['Random'], ours['Joint']) == ('missing', '0.121')
+  results['metrics']['coherence']['joint_parity_as_released'] = 0.765
+  again = paper_tables.make_table([results], *_COHERENCE)
+  assert _row(again, 'mmJSD', 'ours', 'Random') == '0.765'
   chance = _row(made, 'chance', '-')
   assert (chance['Random'], chance['Joint']) == ('0.820', '0.010')
   assert any('not joint coherence' in text for text in made.caveats)
@@ -208,6 +225,18 @@ def test_the_authors_estimators_have_a_row_of_their_own():
   assert _row(made, 'MoPoE', released, 'M|S') == '0.500'
   made = paper_tables.make_table([results], *_PROBE)
   assert all('as released' not in row[1] for row in made.table.rows)
+
+
+def test_the_other_posteriors_of_several_inputs_have_rows_of_their_own():
+  results = paper_world.make_run('mmjsd')
+  coherence = copy.deepcopy(results['metrics']['coherence'])
+  coherence['conditional']['pairs']['svhn+text->mnist'] = 0.5
+  results['metrics']['readings'] = {'dynamic_prior': {'coherence': coherence}}
+  made = paper_tables.make_table([results], *_COHERENCE)
+  reading = 'ours, n = 1; several inputs by dynamic prior'
+  assert _row(made, 'mmJSD', reading, 'M|S,T') == '0.500'
+  made = paper_tables.make_table([results], *_PROBE)
+  assert all('several inputs' not in row[1] for row in made.table.rows)
 
 
 def test_captions_tell_the_number_of_importance_samples():

@@ -195,6 +195,26 @@ def test_as_released_only_where_it_was_measured(results: dict[str, Any]):
   assert page.cells.count('this run, measured as released') == 3
 
 
+def test_quality_exact_matches_and_readings_only_where_measured(
+  results: dict[str, Any],
+):
+  before = report.render(results, {})
+  for name in ('id="quality"', 'id="readings"', 'to the letter'):
+    assert name not in before
+  metrics = results['metrics']
+  metrics['coherence']['exact_match'] = {'pairs': {'m0->m2': 0.3456}}
+  metrics['readings'] = {'mixture': {'probe': {'500': {'by_size': {'2': 0.4}}}}}
+  metrics['quality'] = {
+    'num_samples': 2000,
+    'random': {'m0': {'FD-enc': {'fd': 3.21}, 'FD-clf': {'fd': 6.54}}},
+    'conditional': {'pairs': {}},
+  }
+  text = report.render(results, {})
+  assert {'0.346', '0.400', '3.21', '6.54'} <= set(_Page(text).cells)
+  for name in ('id="quality"', 'id="readings"', 'to the letter'):
+    assert name in text
+
+
 def test_all_but_two_conditional_grids_are_folded(results: dict[str, Any]):
   names = [f'conditional_m{index}' for index in range(4)]
   folded = len(_details(report.render(results, dict.fromkeys(names, _PNG))))

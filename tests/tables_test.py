@@ -128,11 +128,48 @@ def test_every_table_is_rectangular_with_and_without_metrics(
     tables.log_likelihood_by_size,
     tables.log_likelihood_subsets,
     tables.as_released,
+    tables.exact_match,
+    tables.readings,
+    tables.readings_pairs,
   )
   for variant in (results, results | {'metrics': {}}):
     for make in makers:
       table = make(variant)
       assert all(len(row) == len(table.columns) for row in table.rows), make
+
+
+def test_exact_matches_stand_beside_what_the_classifier_sees(
+  results: dict[str, Any],
+):
+  coherence = results['metrics']['coherence']
+  coherence['exact_match'] = {'pairs': {'m0+m1->m2': 0.25}}
+  assert tables.exact_match(results).rows == (
+    ('m0+m1->m2', '0.250', '0.741', '0.100'),
+  )
+
+
+def test_readings_begin_with_the_runs_own(results: dict[str, Any]):
+  metrics = results['metrics']
+  results['objective']['subset_posterior'] = 'product'
+  other = {
+    'probe': {'500': {'by_size': {'1': 0.5, '2': 0.4, '3': 0.3}}},
+    'coherence': {
+      'conditional': {'pairs': {'m0->m1': 0.2}, 'by_size': {'2': 0.125}}
+    },
+  }
+  metrics['readings'] = {'mixture': other, 'dynamic_prior': {}}
+  rows = tables.readings(results).rows
+  assert [row[:2] for row in rows] == [
+    (name, size)
+    for name in ('product', 'mixture', 'dynamic prior')
+    for size in ('1', '2', '3 (all)')
+  ]
+  assert rows[1][2:4] == ('0.833', '0.710')
+  assert rows[4][2:] == ('0.400', '0.125', 'missing')
+  assert rows[5][2:4] == ('0.300', '-')
+  table = tables.readings_pairs(results)
+  assert table.columns[1:] == ('product', 'mixture', 'dynamic prior')
+  assert table.rows[0] == ('m0->m1', '0.635', '0.200', 'missing')
 
 
 def test_fits_that_gave_up_are_told(results: dict[str, Any]):

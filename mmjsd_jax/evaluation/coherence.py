@@ -7,10 +7,13 @@ that of the example; targets outside the subset count. Joint: z ~ N(0, I), and
 all modalities must agree.
 
 Differs from the released mmJSD code, whose test of three labels for agreement
-also counts samples in which no two agree: three independent digits score 0.82
-there and 0.01 here. MoPoE's test is this one.
+also counts samples in which no two agree (`joint_parity_as_released`): three
+independent digits score 0.82 there and 0.01 here. MoPoE's test is this one.
 
-Legend: B batch, M modalities, S subsets, D shared latent, N examples.
+Text is also judged without a classifier: `exact_match`.
+
+Legend: B batch, M modalities, S subsets, D shared latent, N examples, L
+characters to a text.
 """
 
 import functools
@@ -18,9 +21,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from mmjsd_jax import mixture
+from mmjsd_jax.data import text
 from mmjsd_jax.evaluation import chunks
 from mmjsd_jax.model import Model, Params, Posteriors
 
@@ -43,6 +48,19 @@ class Judges(NamedTuple):
   params: Any
   classify_fn: ClassifyFn
   classify_as_released_fn: ClassifyFn
+
+
+class Conditional(NamedTuple):
+  """What is seen in what is generated from S subsets.
+
+  Attributes:
+    classes: that the classifiers see. int, shape [S, M, N].
+    codes: text modality -> its likeliest characters, as places in
+      `text.ALPHABET`. uint8, shape [S, N, L].
+  """
+
+  classes: np.ndarray
+  codes: dict[str, np.ndarray]
 
 
 def conditional_coherence(
@@ -73,6 +91,41 @@ def joint_coherence(predicted: np.ndarray) -> float:
   return float(np.mean(np.all(predicted == predicted[:1], axis=0)))
 
 
+def joint_parity_as_released(predicted: np.ndarray) -> float:
+  """Share of the samples with (m_0 == m_1) == (m_0 == m_2), of three labels m.
+
+  What the released mmJSD code prints as coherence of random samples, and the
+  paper as 'Random' (Tables 2 and 10). It also counts samples in which neither
+  comparison holds: independent uniform digits have 0.1^2 + 0.9^2 = 0.82.
+
+  Args:
+    predicted: classes that the classifiers see. Shape [3, N].
+  """
+  if predicted.ndim != 2 or len(predicted) != 3:
+    raise ValueError(f'predicted must have shape [3, N]; got {predicted.shape}')
+  first, second, third = predicted
+  return float(np.mean((first == second) == (first == third)))
+
+
+def exact_match(generated: np.ndarray, real: np.ndarray) -> np.ndarray:
+  """Share of the generated texts that read as the real ones do. Shape [...].
+
+  Blanks before and behind do not count, so a word may start anywhere.
+
+  Args:
+    generated: places in `text.ALPHABET`. Integers, shape [..., N, L].
+    real: those of the examples generated from. Integers, shape [N, L].
+  """
+  if real.ndim != 2 or generated.shape[-2:] != real.shape:
+    raise ValueError(
+      'real must have shape [N, L] and generated [..., N, L]; got '
+      f'{real.shape} and {generated.shape}'
+    )
+  words = text.decode(generated.reshape(-1, real.shape[-1]))
+  spelled = np.reshape(np.array(words), generated.shape[:-1])
+  return np.mean(spelled == np.array(text.decode(real)), axis=-1)
+
+
 def predict_conditional(
   key: jax.Array,
   model: Model,
@@ -85,8 +138,8 @@ def predict_conditional(
   sampling: str = 'stratified',
   chunk_size: int = 256,
   progress: Callable[[int, int], None] | None = None,
-) -> np.ndarray:
-  """Classes of what is generated from every subset. int, shape [S, M, N].
+) -> Conditional:
+  """Classes, and texts, of what is generated from every subset.
 
   One sample of the subset's posterior per example, not its mean; every
   modality is the mean of its likelihood at that one sample. Styles are drawn
@@ -127,8 +180,24 @@ def predict_conditional(
       )
       if progress is not None:
         progress(part * len(subsets) + number + 1, len(parts) * len(subsets))
-    found.append(np.stack(jax.device_get(predicted))[..., : chunk.num_valid])
-  return np.concatenate(found, axis=-1)
+    of_subsets = jax.device_get(predicted)
+    count = chunk.num_valid
+    found.append(
+      Conditional(
+        np.stack([classes[:, :count] for classes, _ in of_subsets]),
+        {
+          name: np.stack([codes[name][:count] for _, codes in of_subsets])
+          for name in of_subsets[0][1]
+        },
+      )
+    )
+  return Conditional(
+    np.concatenate([part.classes for part in found], axis=-1),
+    {
+      name: np.concatenate([part.codes[name] for part in found], axis=1)
+      for name in found[0].codes
+    },
+  )
 
 
 def predict_joint(
@@ -214,14 +283,21 @@ def _predict_from_posterior(
   classifiers: Any,
   *,
   sampling: str,
-) -> jax.Array:
-  """Classes [M, B] of one sample per example from the subset's posterior."""
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+  """Of one sample per example and the subset. Classes [M, B], codes [B, L]."""
   key_sample, key_classify, key_styles = jax.random.split(key, 3)
   z = mixture.sample(
     key_sample, model.subset_posterior(posteriors, row), method=sampling
   )
   styles = model.sample_styles(key_styles, posteriors, row)
-  return classify_fn(key_classify, classifiers, model.decode(params, z, styles))
+  decoded = model.decode(params, z, styles)
+  codes = {
+    modality.name: jnp.argmax(decoded[modality.name], -1).astype(jnp.uint8)
+    for modality in model.modality_list
+    # Text: an axis of symbols behind those of the stored codes.
+    if decoded[modality.name].ndim == len(modality.shape) + 2
+  }
+  return classify_fn(key_classify, classifiers, decoded), codes
 
 
 @functools.partial(

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mmjsd_jax import objectives
 from mmjsd_jax import subsets as subset_lib
 from mmjsd_jax.data.dataset import Dataset, Split
 from mmjsd_jax.evaluation import as_released as released
@@ -22,9 +23,11 @@ from mmjsd_jax.evaluation import (
   coherence,
   log_likelihood,
   probe,
+  sample_quality,
   summary,
 )
 from mmjsd_jax.evaluation.coherence import ClassifyFn, Judges
+from mmjsd_jax.evaluation.sample_quality import FeatureFns
 from mmjsd_jax.model import Model, Params, Posteriors
 
 # (what is being measured, units of work done, units in all).
@@ -48,11 +51,14 @@ def evaluate(
   num_test_examples: int = 0,
   untrained_params: Params | None = None,
   as_released: bool = False,
+  readings: bool = False,
+  feature_fns: FeatureFns | None = None,
+  num_quality_samples: int = 0,
   chunk_size: int = 256,
   decodes_per_call: int | None = None,
   progress: ProgressFn | None = None,
 ) -> dict[str, Any]:
-  """Linear probe, coherence and log-likelihood, as plain JSON types.
+  """Probe, coherence, log-likelihood, sample quality, as plain JSON types.
 
   Args:
     model: what `params` belong to.
@@ -73,13 +79,21 @@ def evaluate(
       measured on; 0 is all.
     untrained_params: fresh weights; probed and measured for comparison.
     as_released: add the block 'as_released', of the authors' estimators.
+    readings: where the objective has a Jensen-Shannon divergence, whose papers
+      leave open what posterior several inputs have, measure also with the
+      choices of `Objective.subset_posterior` that are not its own. All draw
+      the same noise, so that single inputs differ where the posteriors do.
+    feature_fns: what sample quality is measured on; see `sample_quality`.
+    num_quality_samples: images in each set that it compares, at most; 0
+      measures no sample quality.
     chunk_size: examples per call to the device.
     decodes_per_call: latents decoded per call in the log-likelihood; None is
       1,024 on CPU and 16,384 elsewhere.
     progress: called as work is done.
 
   Returns:
-    'probe', 'coherence', 'log_likelihood' and perhaps 'as_released'.
+    'probe', 'coherence', 'log_likelihood' and perhaps 'as_released', 'quality'
+    and 'readings': name of the posterior -> the first three.
 
   Raises:
     ValueError: a subset that is none of the model's.
@@ -121,9 +135,8 @@ def evaluate(
   probe_fn = functools.partial(
     _probes, key_probe, model, train, test, rows, sizes, sampling
   )
-  probes = probe_fn(
-    encode_fn(params, train.inputs), posteriors, report('linear probe')
-  )
+  train_posteriors = encode_fn(params, train.inputs)
+  probes = probe_fn(train_posteriors, posteriors, report('linear probe'))
   probes |= {
     'chance': 1 / dataset.num_classes,
     'penalty': 'l2, C=1',
@@ -212,6 +225,51 @@ def evaluate(
     'log_likelihood': likelihoods,
   }
 
+  # The other posteriors of several inputs.
+  if readings and model.objective.regulariser.startswith('jsd'):
+    metrics['readings'] = {}
+    for name in objectives.CHOICES['subset_posterior']:
+      if name == model.objective.subset_posterior:
+        continue
+      other = model._replace(
+        objective=model.objective._replace(subset_posterior=name)
+      )
+      metrics['readings'][name] = {
+        'probe': _probes(
+          key_probe,
+          other,
+          train,
+          test,
+          rows,
+          sizes,
+          sampling,
+          train_posteriors,
+          posteriors,
+          report(f'linear probe, {name}'),
+        ),
+        'coherence': coherence_fn(
+          key_coherence,
+          model=other,
+          classify_fn=judges.classify_fn,
+          sampling=sampling,
+          progress=report(f'coherence, {name}'),
+        ),
+        'log_likelihood': summary.log_likelihood_block(
+          names,
+          rows,
+          estimate_fn(
+            key_subsets,
+            params,
+            posteriors,
+            rows,
+            model=other,
+            num_samples=num_importance_samples,
+            progress=report(f'log-likelihood, {name}'),
+          ),
+          num_importance_samples,
+        ),
+      }
+
   if as_released:
     key_rows, key_probe, key_coherence, key_likelihood = jax.random.split(
       key_released, 4
@@ -244,6 +302,26 @@ def evaluate(
         key_likelihood, model, params, few, posteriors, rows
       ),
     }
+
+  if feature_fns and num_quality_samples:
+    key_floor, key_samples = jax.random.split(jax.random.fold_in(key, 9))
+    found = sample_quality.measure_samples(
+      key_samples,
+      model,
+      params,
+      # Twice as many, since some may share their images.
+      _shuffled(key_floor, dataset.train, 2 * num_quality_samples),
+      test,
+      posteriors,
+      rows,
+      feature_fns,
+      num_samples=num_quality_samples,
+      sampling=sampling,
+      chunk_size=chunk_size,
+      progress=report('sample quality'),
+    )
+    if found is not None:
+      metrics['quality'] = found
   return metrics
 
 
@@ -354,6 +432,7 @@ def _coherence(
       key_data, model, test.inputs, *judge, chunk_size=chunk_size
     ),
     num_classes=num_classes,
+    inputs=test.inputs,
   )
 
 

@@ -4,7 +4,7 @@ Legend: M modalities, S subsets, N examples. `rows` are membership rows of the
 subsets, bool [S, M].
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -107,32 +107,38 @@ def coherence_block(
   rows: np.ndarray,
   labels: np.ndarray,
   *,
-  conditional: np.ndarray,
+  conditional: coherence.Conditional,
   joint: np.ndarray,
   data: np.ndarray,
   num_classes: int,
+  inputs: Mapping[str, np.ndarray],
 ) -> Block:
   """Conditional and joint coherence, their chance levels and ceilings.
 
   Beside the papers' measures: 'reconstruction', the accuracy on modalities
   generated from all; 'cogeneration', the share of examples for which all
-  modalities outside the subset, from one draw, show one class, right or wrong.
+  modalities outside the subset, from one draw, show one class, right or wrong;
+  'exact_match' where there is text, the share of generated texts that spell
+  what the example's own does; and with three modalities, for comparison with
+  mmJSD's tables only, 'joint_parity_as_released'.
 
   Args:
     modalities: names, M of them.
     rows: Shape [S, M].
     labels: classes of the test examples. Shape [N].
-    conditional: classes seen in what is generated from them. Shape [S, M, N].
+    conditional: what is seen in what is generated from them.
     joint: classes seen in what is generated from the prior. Shape [M, N'].
     data: classes seen in the test examples themselves. Shape [M, N].
     num_classes: classes that there are.
+    inputs: modality name -> the test examples, as stored. Shape [N, ...].
   """
-  accuracies = coherence.conditional_coherence(conditional, labels)  # [S, M]
+  classes, codes = conditional
+  accuracies = coherence.conditional_coherence(classes, labels)  # [S, M]
   sizes = rows.sum(axis=1)
   # Of every subset, the targets outside it: accuracies, and classes seen.
   targets = [
     (of_row[~row], seen[~row])
-    for row, of_row, seen in zip(rows, accuracies, conditional, strict=True)
+    for row, of_row, seen in zip(rows, accuracies, classes, strict=True)
   ]
   of_size = {
     str(size): [targets[subset] for subset in np.flatnonzero(sizes == size)]
@@ -141,6 +147,10 @@ def coherence_block(
   }
   agreement = coherence.joint_coherence(joint)
   full = np.flatnonzero(rows.all(axis=1))
+  exact = {
+    name: coherence.exact_match(generated, inputs[name])  # [S]
+    for name, generated in codes.items()
+  }
   return {
     'conditional': {
       'pairs': {
@@ -168,9 +178,15 @@ def coherence_block(
     )
     if full.size
     else None,
+    **({'exact_match': _exact_match(modalities, rows, exact)} if exact else {}),
     'joint': agreement,
     'joint_standard_error': float(
       np.sqrt(agreement * (1 - agreement) / joint.shape[1])
+    ),
+    **(
+      {'joint_parity_as_released': coherence.joint_parity_as_released(joint)}
+      if len(joint) == 3
+      else {}
     ),
     'joint_chance': float(num_classes) ** (1 - len(modalities)),
     'joint_ceiling': coherence.joint_coherence(data),
@@ -183,6 +199,26 @@ def coherence_block(
         strict=True,
       )
     ),
+  }
+
+
+def _exact_match(
+  modalities: tuple[str, ...], rows: np.ndarray, exact: dict[str, np.ndarray]
+) -> Block:
+  """Laid out as conditional coherence: subsets without the text alone."""
+  pairs: dict[str, float] = {}
+  by_size: dict[str, list[float]] = {}
+  for subset, row in enumerate(rows):
+    for name, shares in exact.items():
+      if not row[modalities.index(name)]:
+        share = float(shares[subset])
+        pairs[f'{subset_name(modalities, row)}->{name}'] = share
+        by_size.setdefault(str(row.sum()), []).append(share)
+  return {
+    'pairs': pairs,
+    'by_size': {
+      size: float(np.mean(shares)) for size, shares in by_size.items()
+    },
   }
 
 
