@@ -57,6 +57,7 @@ TABLE = (
     lazily=('PIL', 'importlib_resources', 'sklearn', 'tensorflow_datasets'),
   ),
   # A TFDS builder is a subclass of a TFDS class; only its users load it.
+  Entry('data.in_memory_builder', ('tensorflow_datasets',)),
   Entry('data.polymnist_builder', ('numpy', 'tensorflow_datasets')),
   Entry('data.mnist_svhn_text_builder', ('numpy', 'tensorflow_datasets')),
   Entry('config', ('ml_collections',)),

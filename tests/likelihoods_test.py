@@ -50,9 +50,12 @@ def data_and_output(name, *, samples=(), batch=3, event=(4, 2), seed=0):
   rng = np.random.default_rng(seed)
   shape = (batch, *event)
   output = rng.normal(size=(*samples, *shape))
-  if name == 'categorical':
+  if name in ('categorical', 'one_hot_categorical'):
     output = rng.normal(size=(*samples, *shape, 5))
-    return jnp.asarray(rng.integers(5, size=shape)), jnp.float32(output)
+    x = jnp.asarray(rng.integers(5, size=shape))
+    if name == 'one_hot_categorical':
+      x = jax.nn.one_hot(x, 5)
+    return x, jnp.float32(output)
   return jnp.float32(rng.integers(2, size=shape)), jnp.float32(output)
 
 
@@ -71,8 +74,9 @@ def test_sample_axes_lie_in_front_of_the_batch(name):
 def test_sum_runs_over_all_event_axes(name):
   log_likelihood = jit(LIKELIHOODS[name])
   x, output = data_and_output(name)
-  behind = output.shape[3:]
-  flat = log_likelihood(x.reshape(3, 8), output.reshape(3, 8, *behind))
+  flat = log_likelihood(
+    x.reshape(3, 8, *x.shape[3:]), output.reshape(3, 8, *output.shape[3:])
+  )
   np.testing.assert_allclose(log_likelihood(x, output), flat, rtol=1e-5)
   # One example does not see the others.
   alone = log_likelihood(x[1:2], output[1:2])

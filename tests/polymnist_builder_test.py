@@ -126,9 +126,9 @@ def test_without_mnist_nothing_is_written(tmp_path):
 
 
 def test_a_split_too_large_for_tfds_is_refused(tmp_path, options, monkeypatch):
-  from mmjsd_jax.data import polymnist_builder
+  from mmjsd_jax.data import in_memory_builder
 
-  monkeypatch.setattr(polymnist_builder, '_MAX_SPLIT_BYTES', 39 * 12_000)
+  monkeypatch.setattr(in_memory_builder, '_MAX_SPLIT_BYTES', 39 * 12_000)
   with pytest.raises(ValueError, match='expected at most 39 tuples .* got 40'):
     _builder(tmp_path, options).download_and_prepare()
 
@@ -144,8 +144,7 @@ def test_a_changed_copy_is_refused(tmp_path, options):
 
 def test_a_missing_package_is_named(monkeypatch):
   monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
-  monkeypatch.delitem(
-    sys.modules, 'mmjsd_jax.data.polymnist_builder', raising=False
-  )
+  for name in ('in_memory_builder', 'polymnist_builder'):
+    monkeypatch.delitem(sys.modules, f'mmjsd_jax.data.{name}', raising=False)
   with pytest.raises(ModuleNotFoundError, match='pip install importlib_res'):
     import mmjsd_jax.data.polymnist_builder  # noqa: F401

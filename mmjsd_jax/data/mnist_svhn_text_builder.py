@@ -23,39 +23,24 @@ are the first 4 of the 20. `mnist_row` and `svhn_row` number the images of a
 split: examples with the same row have the same image.
 """
 
-import importlib.util
 import os
-import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
-
-# TFDS needs it without declaring it, and would fail deep inside.
-if importlib.util.find_spec('importlib_resources') is None:
-  raise ModuleNotFoundError(
-    'tensorflow-datasets needs the package importlib_resources: pip install'
-    ' importlib_resources',
-    name='importlib_resources',
-  )
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from mmjsd_jax.data import mnist_svhn_text, text
-from mmjsd_jax.data.dataset import Dataset, Split, fingerprint
+from mmjsd_jax.data import mnist_svhn_text, prepared, text
+from mmjsd_jax.data.dataset import Dataset, Split
+from mmjsd_jax.data.in_memory_builder import InMemoryBuilder
 
-# TFDS sorts a split in memory up to 1000 MiB, and beyond that by TensorFlow.
-_MAX_SPLIT_BYTES = 1000 << 20
-# 28 x 28 + 32 x 32 x 3, and room for names, lengths, word, rows and label.
-_TUPLE_BYTES = 28 * 28 + 32 * 32 * 3 + 240
 _SHAPES = {'mnist': (28, 28, 1), 'svhn': (32, 32, 3)}
 
 
-class MnistSvhnText(tfds.core.GeneratorBasedBuilder):
+class MnistSvhnText(InMemoryBuilder):
   """Writes MNIST-SVHN-Text as ArrayRecord; see the module for how to use it.
 
-  A directory holds one such set. Asking for other options than those it was
-  prepared with is an error, not a silent reading of the wrong one. There is no
-  embedded set here: its images are neither MNIST's nor SVHN's.
+  There is no embedded set here: its images are neither MNIST's nor SVHN's.
 
   Args:
     digits: 'mnist', 'idx' or 'tfds'; see `mnist_svhn_text.load`.
@@ -74,6 +59,10 @@ class MnistSvhnText(tfds.core.GeneratorBasedBuilder):
 
   VERSION = tfds.core.Version('1.0.0')
   RELEASE_NOTES = {'1.0.0': 'First release.'}
+  TITLE = 'MNIST-SVHN-Text'
+  # And room for names, lengths, word, rows and label.
+  TUPLE_BYTES = 28 * 28 + 32 * 32 * 3 + 240
+  ADVICE = '; lower num_pairings'
 
   def __init__(
     self,
@@ -90,25 +79,14 @@ class MnistSvhnText(tfds.core.GeneratorBasedBuilder):
       raise ValueError(
         f'expected digits to be one of {", ".join(_SOURCES)}; got {digits!r}'
       )
-    self._options: dict[str, Any] = {
+    options = {
       'digits': digits,
       'directory': directory,
       'seed': seed,
       'num_pairings': num_pairings,
       'pairing': pairing,
     }
-    self._allow_download = allow_download
-    kwargs.setdefault('file_format', 'array_record')
-    super().__init__(**kwargs)
-    # What TFDS pickles and restores a builder from.
-    self._original_state.update(self._options, allow_download=allow_download)
-    prepared = (self.info.metadata or {}).get('options', self._options)
-    if prepared != self._options:
-      raise ValueError(
-        f'{self.data_path}: expected MNIST-SVHN-Text prepared with'
-        f' {self._options}; got one prepared with {prepared}; take another'
-        ' data_dir, or read it as it is by tfds.builder_from_directory'
-      )
+    super().__init__(options=options, allow_download=allow_download, **kwargs)
 
   def _info(self) -> tfds.core.DatasetInfo:
     images = {
@@ -134,30 +112,10 @@ class MnistSvhnText(tfds.core.GeneratorBasedBuilder):
       disable_shuffling=True,
     )
 
-  def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-    del dl_manager
-    dataset = mnist_svhn_text.load(
+  def _load(self) -> Dataset:
+    return mnist_svhn_text.load(
       **self._options, allow_download=self._allow_download
     )
-    for name, split in (('train', dataset.train), ('test', dataset.test)):
-      size = len(split.labels) * _TUPLE_BYTES
-      if size > _MAX_SPLIT_BYTES:
-        raise ValueError(
-          f'expected at most {_MAX_SPLIT_BYTES // _TUPLE_BYTES:,} tuples in a'
-          f' split, as TFDS writes more by TensorFlow only; got'
-          f' {len(split.labels):,} in {name}; lower num_pairings from'
-          f' {self._options["num_pairings"]}'
-        )
-    self.info.metadata.update(
-      options=self._options,
-      source=dataset.source,
-      substituted=dataset.substituted,
-      fingerprint=dataset.fingerprint,
-    )
-    return {
-      'train': self._generate_examples(dataset.train),
-      'test': self._generate_examples(dataset.test),
-    }
 
   def _generate_examples(
     self, split: Split
@@ -196,35 +154,12 @@ def load_prepared(directory: str | os.PathLike[str]) -> Dataset:
     FileNotFoundError: if there is no copy.
     ValueError: if the copy does not hold what was written into it.
   """
-  name = mnist_svhn_text.NAME
-  root = pathlib.Path(directory).expanduser()
-  found = [root, *sorted(root.glob(f'{name}/*'), reverse=True)]
-  found = [path for path in found if (path / 'dataset_info.json').is_file()]
-  if not found:
-    raise FileNotFoundError(
-      f'prepared {name} not found; looked for dataset_info.json in {root} and'
-      f' {root / name}/*'
-    )
-  builder = tfds.builder_from_directory(found[0])
-  if builder.name != name:
-    raise ValueError(f'{found[0]}: expected {name}; got {builder.name}')
-  told = builder.info.metadata or {}
-  train, test = (_read(builder.as_data_source(s)) for s in ('train', 'test'))
-  digest = fingerprint(train, test)
-  if digest != told.get('fingerprint'):
-    raise ValueError(
-      f'{found[0]}: expected data with fingerprint {told.get("fingerprint")};'
-      f' got {digest}: the copy is damaged'
-    )
-  return Dataset(
-    name=name,
+  return prepared.load(
+    directory,
+    _read,
+    name=mnist_svhn_text.NAME,
     modalities=mnist_svhn_text.MODALITIES,
     num_classes=mnist_svhn_text.NUM_CLASSES,
-    train=train,
-    test=test,
-    source=f'{told["source"]}; read from {found[0]}',
-    substituted=told['substituted'],
-    fingerprint=digest,
   )
 
 

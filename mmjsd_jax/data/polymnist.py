@@ -12,7 +12,6 @@ files can therefore not be made again bit by bit.
 """
 
 import os
-import pathlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +19,7 @@ import numpy as np
 
 from mmjsd_jax.data import backgrounds as backgrounds_lib
 from mmjsd_jax.data import digits as digits_lib
+from mmjsd_jax.data import prepared
 from mmjsd_jax.data.dataset import Dataset, Split, fingerprint
 
 NAME = 'polymnist'
@@ -241,36 +241,12 @@ def load_prepared(directory: str | os.PathLike[str]) -> Dataset:
     FileNotFoundError: if there is no copy.
     ValueError: if the copy does not hold what was written into it.
   """
-  root = pathlib.Path(directory).expanduser()
-  found = [root, *sorted(root.glob(f'{NAME}/*'), reverse=True)]
-  found = [path for path in found if (path / 'dataset_info.json').is_file()]
-  if not found:
-    raise FileNotFoundError(
-      f'prepared {NAME} not found; looked for dataset_info.json in {root} and'
-      f' {root / NAME}/*'
-    )
-  import tensorflow_datasets as tfds
-
-  builder = tfds.builder_from_directory(found[0])
-  if builder.name != NAME:
-    raise ValueError(f'{found[0]}: expected {NAME}; got {builder.name}')
-  train, test = (_read(builder.as_data_source(split)) for split in _SPLITS)
-  told = builder.info.metadata or {}
-  digest = fingerprint(train, test)
-  if digest != told.get('fingerprint'):
-    raise ValueError(
-      f'{found[0]}: expected data with fingerprint {told.get("fingerprint")};'
-      f' got {digest}: the copy is damaged'
-    )
-  return Dataset(
+  return prepared.load(
+    directory,
+    _read,
     name=NAME,
     modalities=MODALITIES,
     num_classes=NUM_CLASSES,
-    train=train,
-    test=test,
-    source=f'{told["source"]}; read from {found[0]}',
-    substituted=told['substituted'],
-    fingerprint=digest,
   )
 
 

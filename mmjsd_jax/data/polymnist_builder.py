@@ -20,35 +20,19 @@ Options go through `builder_kwargs`; what they mean is said by `Polymnist`:
         directory='/data/mnist', backgrounds=('/data/pictures',), seed=1))
 """
 
-import importlib.util
 from collections.abc import Iterator, Sequence
 from typing import Any
-
-# TFDS needs it without declaring it, and would fail deep inside.
-if importlib.util.find_spec('importlib_resources') is None:
-  raise ModuleNotFoundError(
-    'tensorflow-datasets needs the package importlib_resources: pip install'
-    ' importlib_resources',
-    name='importlib_resources',
-  )
 
 import numpy as np
 import tensorflow_datasets as tfds
 
 from mmjsd_jax.data import polymnist
 from mmjsd_jax.data.dataset import Dataset, Split
-
-# TFDS sorts a split in memory up to 1000 MiB, and beyond that by TensorFlow.
-_MAX_SPLIT_BYTES = 1000 << 20
-# 5 x 28 x 28 x 3, and room for names and lengths.
-_TUPLE_BYTES = 5 * 28 * 28 * 3 + 240
+from mmjsd_jax.data.in_memory_builder import InMemoryBuilder
 
 
-class Polymnist(tfds.core.GeneratorBasedBuilder):
+class Polymnist(InMemoryBuilder):
   """Writes PolyMNIST as ArrayRecord; see the module for how to use it.
-
-  A directory holds one PolyMNIST. Asking for other options than those it was
-  prepared with is an error, not a silent reading of the wrong one.
 
   Args:
     digits: see `digits.find_digits`. By default MNIST or an error.
@@ -65,6 +49,8 @@ class Polymnist(tfds.core.GeneratorBasedBuilder):
 
   VERSION = tfds.core.Version('1.0.0')
   RELEASE_NOTES = {'1.0.0': 'First release.'}
+  TITLE = 'PolyMNIST'
+  TUPLE_BYTES = 5 * 28 * 28 * 3 + 240  # and room for names and lengths
 
   def __init__(
     self,
@@ -79,25 +65,14 @@ class Polymnist(tfds.core.GeneratorBasedBuilder):
   ):
     if isinstance(backgrounds, str):
       backgrounds = [backgrounds]
-    self._options: dict[str, Any] = {
+    options = {
       'digits': digits,
       'directory': directory,
       'backgrounds': list(backgrounds),
       'seed': seed,
       'num_repeats': num_repeats,
     }
-    self._allow_download = allow_download
-    kwargs.setdefault('file_format', 'array_record')
-    super().__init__(**kwargs)
-    # What TFDS pickles and restores a builder from.
-    self._original_state.update(self._options, allow_download=allow_download)
-    prepared = (self.info.metadata or {}).get('options', self._options)
-    if prepared != self._options:
-      raise ValueError(
-        f'{self.data_path}: expected PolyMNIST prepared with {self._options};'
-        f' got one prepared with {prepared}; take another data_dir, or read it'
-        ' as it is by tfds.builder_from_directory'
-      )
+    super().__init__(options=options, allow_download=allow_download, **kwargs)
 
   def _info(self) -> tfds.core.DatasetInfo:
     image = {
@@ -123,37 +98,10 @@ class Polymnist(tfds.core.GeneratorBasedBuilder):
       disable_shuffling=True,
     )
 
-  def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-    del dl_manager
-    dataset = self._load()
-    for name, split in (('train', dataset.train), ('test', dataset.test)):
-      size = len(split.labels) * _TUPLE_BYTES
-      if size > _MAX_SPLIT_BYTES:
-        raise ValueError(
-          f'expected at most {_MAX_SPLIT_BYTES // _TUPLE_BYTES:,} tuples in a'
-          f' split, as TFDS writes more by TensorFlow only; got'
-          f' {len(split.labels):,} in {name}'
-        )
-    self.info.metadata.update(
-      options=self._options,
-      source=dataset.source,
-      substituted=dataset.substituted,
-      fingerprint=dataset.fingerprint,
-    )
-    return {
-      'train': self._generate_examples(dataset.train),
-      'test': self._generate_examples(dataset.test),
-    }
-
   def _load(self) -> Dataset:
-    return polymnist.load(
-      digits=self._options['digits'],
-      directory=self._options['directory'],
-      backgrounds=tuple(self._options['backgrounds']),
-      seed=self._options['seed'],
-      num_repeats=self._options['num_repeats'],
-      allow_download=self._allow_download,
-    )
+    backgrounds = tuple(self._options['backgrounds'])
+    options = self._options | {'backgrounds': backgrounds}
+    return polymnist.load(**options, allow_download=self._allow_download)
 
   def _generate_examples(
     self, split: Split

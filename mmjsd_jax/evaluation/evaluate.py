@@ -112,7 +112,8 @@ def evaluate(
     key_untrained,
     key_released,
     key_access,
-  ) = jax.random.split(key, 9)
+    key_quality,
+  ) = jax.random.split(key, 10)
   num_train = len(dataset.train.labels)
   sizes = sorted({min(size, num_train) for size in num_probe_samples})
   access_fns = [
@@ -274,20 +275,20 @@ def evaluate(
     key_rows, key_probe, key_coherence, key_likelihood = jax.random.split(
       key_released, 4
     )
-    sampling = 'stratified_as_released'
-    train = access_fns[2](
+    as_theirs = 'stratified_as_released'
+    their_train = access_fns[2](
       dataset.train.take(released.draw_probe_rows(key_rows, num_train))
     )
     metrics['as_released'] = {
       'probe': _probes(
         key_probe,
         model,
-        train,
+        their_train,
         test,
         rows,
-        [len(train.labels)],
-        sampling,
-        encode_fn(params, train.inputs),
+        [len(their_train.labels)],
+        as_theirs,
+        encode_fn(params, their_train.inputs),
         posteriors,
         report('linear probe, as released'),
         as_released=True,
@@ -295,7 +296,7 @@ def evaluate(
       'coherence': coherence_fn(
         key_coherence,
         classify_fn=judges.classify_as_released_fn,
-        sampling=sampling,
+        sampling=as_theirs,
         progress=report('coherence, as released'),
       ),
       'log_likelihood': _released_log_likelihoods(
@@ -304,7 +305,7 @@ def evaluate(
     }
 
   if feature_fns and num_quality_samples:
-    key_floor, key_samples = jax.random.split(jax.random.fold_in(key, 9))
+    key_floor, key_samples = jax.random.split(key_quality)
     found = sample_quality.measure_samples(
       key_samples,
       model,
