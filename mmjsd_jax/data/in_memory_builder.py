@@ -22,7 +22,9 @@ from mmjsd_jax.data.dataset import Dataset, Split
 _MAX_SPLIT_BYTES = 1000 << 20
 
 
-class InMemoryBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class InMemoryBuilder(  # type: ignore[call-arg]
+  tfds.core.GeneratorBasedBuilder, skip_registration=True
+):
   """Writes a data set as ArrayRecord, in the order of its tuples.
 
   A directory holds one set. Asking for other options than those it was
