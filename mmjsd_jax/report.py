@@ -161,8 +161,8 @@ def render(
       tables.log_likelihood_by_size(results),
       tables.log_likelihood_subsets(results),
     ),
-    exact_match=(
-      tables.exact_match(results)
+    text=(
+      tables.text(results)
       if get(results, 'metrics', 'coherence', 'exact_match')
       else None
     ),

@@ -222,20 +222,24 @@ def coherence_matrix(results: Results) -> Table:
   )
 
 
-def exact_match(results: Results) -> Table:
-  """Share of generated texts that spell the word, beside the classifier's."""
+def text(results: Results) -> Table:
+  """Three ways of judging generated text, side by side."""
   coherence = get(results, 'metrics', 'coherence')
   found = get(coherence, 'exact_match', 'pairs') or {}
   return Table(
-    'Share of generated texts whose likeliest characters spell the word of the '
-    'inputs, to the letter, wherever it starts. A generator that always spells '
-    'some word scores chance.',
-    ('inputs and text', 'exact match', 'coherence', 'chance'),
+    'Generated texts. Exact match: the likeliest characters spell the word of '
+    'the inputs, to the letter, wherever it starts; a generator that always '
+    'spells some word scores chance. Coherence: the classifier sees the class '
+    'in the likeliest characters; drawn: in a draw of p(x | z). Where inputs '
+    'leave open at which place a word starts, the likeliest characters of a '
+    'short one are blanks, and the draw alone tells what the model knows.',
+    ('inputs and text', 'exact match', 'coherence', 'drawn', 'chance'),
     tuple(
       (
         pair,
         share(value),
         share(get(coherence, 'conditional', 'pairs', pair)),
+        share(get(coherence, 'drawn_text', 'pairs', pair)),
         share(get(coherence, 'chance')),
       )
       for pair, value in found.items()

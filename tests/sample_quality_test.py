@@ -229,7 +229,52 @@ def test_only_images_have_features(monkeypatch):
 
 def _classify(key, weights, data):
   del key, weights
-  return jnp.zeros((len(data), len(data['grey'])), jnp.int32)
+  return jnp.stack([jnp.zeros(len(x), jnp.int32) for x in data.values()])
+
+
+def _classify_by_first_letter(key, weights, data):
+  """0 for texts that begin with 'o', else 1; images are 0."""
+  del key, weights
+  letter = text.ALPHABET.index('o')
+  return jnp.stack(
+    [
+      (jnp.argmax(x[:, 0], -1) != letter).astype(jnp.int32)
+      if name == 'word'
+      else jnp.zeros(len(x), jnp.int32)
+      for name, x in data.items()
+    ]
+  )
+
+
+def test_texts_are_judged_by_likeliest_characters_and_by_a_draw(model, params):
+  # A decoder that begins with 'o' or 't', with chances of 0.6 and 0.4.
+  first, other = text.encode(['o', 't'], 1)[:, 0]
+  logits = np.zeros((5, len(text.ALPHABET)), np.float32)
+  logits[0] = -50
+  logits[0, first], logits[0, other] = np.log([0.6, 0.4])
+  undecided = jax.tree.map(jnp.copy, params)
+  undecided['word']['decoder']['Dense_0'] = {
+    'kernel': jnp.zeros_like(params['word']['decoder']['Dense_0']['kernel']),
+    'bias': jnp.asarray(logits.ravel()),
+  }
+  num_examples = 2000
+  found = coherence.predict_conditional(
+    jax.random.key(0),
+    model,
+    undecided,
+    evaluate.encode(model, undecided, _split(1, num_examples).inputs),
+    np.array([[1, 0, 0], [1, 1, 0]], bool),
+    _classify_by_first_letter,
+    None,
+    chunk_size=512,
+  )
+  assert found.drawn['word'].shape == (2, num_examples)
+  assert np.all(found.codes['word'][..., 0] == first)
+  np.testing.assert_array_equal(found.classes[:, 2], 0)
+  error = np.sqrt(0.6 * 0.4 / num_examples)
+  assert np.all(np.abs(found.drawn['word'].mean(axis=1) - 0.4) < 5 * error)
+  # Another draw for every subset.
+  assert np.any(found.drawn['word'][0] != found.drawn['word'][1])
 
 
 def test_evaluation_has_quality_and_exact_matches(model, params, feature_fns):
@@ -258,5 +303,6 @@ def test_evaluation_has_quality_and_exact_matches(model, params, feature_fns):
     'pairs': {'grey->word': share, 'grey+pale->word': share},
     'by_size': {'1': share, '2': share},
   }
+  assert found['coherence']['drawn_text'] == found['coherence']['exact_match']
   assert found['quality']['num_samples'] == 20
   assert list(found['quality']['conditional']['pairs']) == ['grey->pale']

@@ -128,7 +128,7 @@ def test_every_table_is_rectangular_with_and_without_metrics(
     tables.log_likelihood_by_size,
     tables.log_likelihood_subsets,
     tables.as_released,
-    tables.exact_match,
+    tables.text,
     tables.readings,
     tables.readings_pairs,
   )
@@ -138,13 +138,14 @@ def test_every_table_is_rectangular_with_and_without_metrics(
       assert all(len(row) == len(table.columns) for row in table.rows), make
 
 
-def test_exact_matches_stand_beside_what_the_classifier_sees(
+def test_text_is_judged_in_three_ways(
   results: dict[str, Any],
 ):
   coherence = results['metrics']['coherence']
   coherence['exact_match'] = {'pairs': {'m0+m1->m2': 0.25}}
-  assert tables.exact_match(results).rows == (
-    ('m0+m1->m2', '0.250', '0.741', '0.100'),
+  coherence['drawn_text'] = {'pairs': {'m0+m1->m2': 0.5}}
+  assert tables.text(results).rows == (
+    ('m0+m1->m2', '0.250', '0.741', '0.500', '0.100'),
   )
 
 

@@ -10,7 +10,10 @@ Differs from the released mmJSD code, whose test of three labels for agreement
 also counts samples in which no two agree (`joint_parity_as_released`): three
 independent digits score 0.82 there and 0.01 here. MoPoE's test is this one.
 
-Text is also judged without a classifier: `exact_match`.
+Text is judged by its likeliest characters; beside that by a draw of p(x | z),
+and without a classifier: `exact_match`. Where the latents leave open at which
+place a word starts, p(x | z) is a mixture over places, whose likeliest
+characters may all be blanks; a draw is not.
 
 Legend: B batch, M modalities, S subsets, D shared latent, N examples, L
 characters to a text.
@@ -57,10 +60,13 @@ class Conditional(NamedTuple):
     classes: that the classifiers see. int, shape [S, M, N].
     codes: text modality -> its likeliest characters, as places in
       `text.ALPHABET`. uint8, shape [S, N, L].
+    drawn: text modality -> class that its classifier sees in a draw of
+      p(x | z). int, shape [S, N].
   """
 
   classes: np.ndarray
   codes: dict[str, np.ndarray]
+  drawn: dict[str, np.ndarray]
 
 
 def conditional_coherence(
@@ -180,23 +186,18 @@ def predict_conditional(
       )
       if progress is not None:
         progress(part * len(subsets) + number + 1, len(parts) * len(subsets))
-    of_subsets = jax.device_get(predicted)
-    count = chunk.num_valid
-    found.append(
-      Conditional(
-        np.stack([classes[:, :count] for classes, _ in of_subsets]),
-        {
-          name: np.stack([codes[name][:count] for _, codes in of_subsets])
-          for name in of_subsets[0][1]
-        },
-      )
+    # Stacked over subsets; what fills up the last chunk is cut off.
+    classes, *texts = jax.tree.map(
+      lambda *x: np.stack(x), *jax.device_get(predicted)
     )
+    count = chunk.num_valid
+    texts = jax.tree.map(lambda x, n=count: x[:, :n], texts)
+    found.append(Conditional(classes[..., :count], *texts))
   return Conditional(
     np.concatenate([part.classes for part in found], axis=-1),
-    {
-      name: np.concatenate([part.codes[name] for part in found], axis=1)
-      for name in found[0].codes
-    },
+    *jax.tree.map(
+      lambda *x: np.concatenate(x, axis=1), *(part[1:] for part in found)
+    ),
   )
 
 
@@ -283,21 +284,32 @@ def _predict_from_posterior(
   classifiers: Any,
   *,
   sampling: str,
-) -> tuple[jax.Array, dict[str, jax.Array]]:
-  """Of one sample per example and the subset. Classes [M, B], codes [B, L]."""
-  key_sample, key_classify, key_styles = jax.random.split(key, 3)
+) -> tuple[jax.Array, dict[str, jax.Array], dict[str, jax.Array]]:
+  """The fields of `Conditional` for one subset, without the axis S."""
+  key_sample, key_classify, key_styles, key_text = jax.random.split(key, 4)
   z = mixture.sample(
     key_sample, model.subset_posterior(posteriors, row), method=sampling
   )
   styles = model.sample_styles(key_styles, posteriors, row)
   decoded = model.decode(params, z, styles)
-  codes = {
-    modality.name: jnp.argmax(decoded[modality.name], -1).astype(jnp.uint8)
+  logits = {
+    modality.name: decoded[modality.name]
     for modality in model.modality_list
     # Text: an axis of symbols behind those of the stored codes.
     if decoded[modality.name].ndim == len(modality.shape) + 2
   }
-  return classify_fn(key_classify, classifiers, decoded), codes
+  codes = jax.tree.map(lambda x: jnp.argmax(x, -1).astype(jnp.uint8), logits)
+  key_draw, key_see = jax.random.split(key_text)
+  texts = {
+    name: jax.nn.one_hot(
+      jax.random.categorical(jax.random.fold_in(key_draw, index), x),
+      x.shape[-1],
+    )
+    for index, (name, x) in enumerate(logits.items())
+  }
+  seen = classify_fn(key_see, classifiers, texts) if texts else ()
+  classes = classify_fn(key_classify, classifiers, decoded)
+  return classes, codes, dict(zip(texts, seen, strict=True))
 
 
 @functools.partial(

@@ -119,8 +119,10 @@ def coherence_block(
   generated from all; 'cogeneration', the share of examples for which all
   modalities outside the subset, from one draw, show one class, right or wrong;
   'exact_match' where there is text, the share of generated texts that spell
-  what the example's own does; and with three modalities, for comparison with
-  mmJSD's tables only, 'joint_parity_as_released'.
+  what the example's own does, and 'drawn_text', the conditional coherence of
+  draws of p(x | z) in place of its likeliest characters; and with three
+  modalities, for comparison with mmJSD's tables only,
+  'joint_parity_as_released'.
 
   Args:
     modalities: names, M of them.
@@ -132,7 +134,7 @@ def coherence_block(
     num_classes: classes that there are.
     inputs: modality name -> the test examples, as stored. Shape [N, ...].
   """
-  classes, codes = conditional
+  classes, codes, drawn = conditional
   accuracies = coherence.conditional_coherence(classes, labels)  # [S, M]
   sizes = rows.sum(axis=1)
   # Of every subset, the targets outside it: accuracies, and classes seen.
@@ -150,6 +152,10 @@ def coherence_block(
   exact = {
     name: coherence.exact_match(generated, inputs[name])  # [S]
     for name, generated in codes.items()
+  }
+  drawn_right = {
+    name: coherence.conditional_coherence(seen, labels)  # [S]
+    for name, seen in drawn.items()
   }
   return {
     'conditional': {
@@ -178,7 +184,14 @@ def coherence_block(
     )
     if full.size
     else None,
-    **({'exact_match': _exact_match(modalities, rows, exact)} if exact else {}),
+    **(
+      {
+        'exact_match': _of_text(modalities, rows, exact),
+        'drawn_text': _of_text(modalities, rows, drawn_right),
+      }
+      if exact
+      else {}
+    ),
     'joint': agreement,
     'joint_standard_error': float(
       np.sqrt(agreement * (1 - agreement) / joint.shape[1])
@@ -202,14 +215,16 @@ def coherence_block(
   }
 
 
-def _exact_match(
-  modalities: tuple[str, ...], rows: np.ndarray, exact: dict[str, np.ndarray]
+def _of_text(
+  modalities: tuple[str, ...],
+  rows: np.ndarray,
+  of_subsets: dict[str, np.ndarray],
 ) -> Block:
   """Laid out as conditional coherence: subsets without the text alone."""
   pairs: dict[str, float] = {}
   by_size: dict[str, list[float]] = {}
   for subset, row in enumerate(rows):
-    for name, shares in exact.items():
+    for name, shares in of_subsets.items():
       if not row[modalities.index(name)]:
         share = float(shares[subset])
         pairs[f'{subset_name(modalities, row)}->{name}'] = share
