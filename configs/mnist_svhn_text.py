@@ -27,10 +27,14 @@ def get_config(arg=None):
     config.model.latent_dim = 16
     config.model.style_dim = (4, 4, 4)
     config.objective.beta_style = 3.0
-    config.objective.style_weights = (1.0, 1.0, 5.0)
+    # With the papers' 1, 1, 5, found for the inverted text likelihood, words
+    # and digits hide in the styles (text from MNIST 0.29 instead of 0.86).
+    config.objective.style_weights = (3.0, 1.0, 20.0)
   config.evaluation.condition_on = ''
   config.evaluation.readings = preset.startswith('mmjsd')
   if 'paper' in chosen:
+    if 'ms' in chosen:
+      config.objective.style_weights = (1.0, 1.0, 5.0)
     config.data.digits = 'mnist'  # never the embedded digits
     config.train.num_epochs = 100 if 'ms' in chosen else 50
     if preset.startswith('mopoe'):
@@ -42,10 +46,15 @@ def get_config(arg=None):
     config.evaluation.num_joint_importance_samples = 1000
     config.evaluation.num_quality_samples = 10_000  # mmJSD, Sec. 4
   else:  # ours: chosen for a quarter of an hour on two cores
-    config.train.num_steps = 10_000
+    config.train.num_steps = 6000
     config.train.batch_size = 128
     config.train.log_every = 250
-    config.train.checkpoint_every = 2500
+    config.train.checkpoint_every = 2000
+    if preset == 'mmvae_dreg':  # 90 draws of every example are decoded
+      config.train.num_steps = 750
+      config.train.batch_size = 32
+      config.train.log_every = 50
+      config.train.checkpoint_every = 250
     config.evaluation.num_test_examples = 5000
     config.evaluation.num_quality_samples = 2000
   if 'smoke' in chosen:
