@@ -46,6 +46,15 @@ def test_starts_are_uniform_and_leave_the_last_position_blank(placed):
       assert (rows[:, 7] == text.BLANK).all()
 
 
+def test_likeliest_characters_of_short_words_placed_anywhere_are_blanks(key):
+  # README, Deviations: what a perfect model without styles says of an image.
+  for word in data_text.WORDS:
+    codes = np.repeat(data_text.encode([word], text.LENGTH), 3000, axis=0)
+    placed = text.place(key, jnp.asarray(codes))
+    likeliest = np.argmax(text.to_float(placed).mean(axis=0), axis=-1)
+    assert np.all(likeliest == text.BLANK) == (len(word) == 3), word
+
+
 def test_places_follow_from_the_key(placed):
   codes = jnp.asarray(data_text.encode(WORDS * 4, 8))
   place = jax.jit(text.place)
