@@ -4,6 +4,8 @@ import functools
 import math
 from collections.abc import Mapping, Sequence
 
+from flax import linen as nn
+
 from mmjsd_jax import likelihoods
 from mmjsd_jax.modalities import mnist_image, polymnist_image, svhn_image, text
 from mmjsd_jax.model import Modality, pixels_to_float
@@ -29,15 +31,18 @@ def make_modalities(
     latent_dim: D, of the shared latents.
     style_dims: one for each of `modalities`; () is none.
     hidden_dim: of PolyMNIST's encoders.
-    first_colours: what the image decoders of PolyMNIST start from.
+    first_colours: what the decoders of colour images start from.
     text_as_released: the inverted text likelihood of the authors' code.
 
   Raises:
     ValueError: an unknown data set.
   """
+  colours = first_colours or {}
   makers = {
-    'polymnist': functools.partial(_polymnist, hidden_dim, first_colours or {}),
-    'mnist_svhn_text': functools.partial(_mnist_svhn_text, text_as_released),
+    'polymnist': functools.partial(_polymnist, hidden_dim, colours),
+    'mnist_svhn_text': functools.partial(
+      _mnist_svhn_text, text_as_released, colours
+    ),
   }
   if dataset not in makers:
     raise ValueError(f'data set must be one of {tuple(makers)}; got {dataset}')
@@ -64,18 +69,19 @@ def _polymnist(
   name: str,
   num_latents: int,
 ) -> Modality:
-  return Modality(
+  return _image(
     name,
     polymnist_image.IMAGE_SHAPE,
     polymnist_image.Encoder(num_latents, hidden_dim),
     polymnist_image.Decoder(first_colours.get(name)),
-    pixels_to_float,
-    likelihoods.laplace,
   )
 
 
 def _mnist_svhn_text(
-  text_as_released: bool, name: str, num_latents: int
+  text_as_released: bool,
+  first_colours: Mapping[str, Colour],
+  name: str,
+  num_latents: int,
 ) -> Modality:
   if name == 'text':
     return Modality(
@@ -88,17 +94,24 @@ def _mnist_svhn_text(
       at_access=text.place,
     )
   # The embedded digits take the networks of what they stand in for.
-  kind = {
-    'mnist': mnist_image,
-    'digits': mnist_image,
-    'svhn': svhn_image,
-    'colour_digits': svhn_image,
-  }[name]
-  return Modality(
+  if name in ('mnist', 'digits'):
+    return _image(
+      name,
+      mnist_image.IMAGE_SHAPE,
+      mnist_image.Encoder(num_latents),
+      mnist_image.Decoder(),
+    )
+  return _image(
     name,
-    kind.IMAGE_SHAPE,
-    kind.Encoder(num_latents),
-    kind.Decoder(),
-    pixels_to_float,
-    likelihoods.laplace,
+    svhn_image.IMAGE_SHAPE,
+    svhn_image.Encoder(num_latents),
+    svhn_image.Decoder(first_colours.get(name)),
+  )
+
+
+def _image(
+  name: str, shape: tuple[int, ...], encoder: nn.Module, decoder: nn.Module
+) -> Modality:
+  return Modality(
+    name, shape, encoder, decoder, pixels_to_float, likelihoods.laplace
   )

@@ -47,8 +47,8 @@ def default() -> ml_collections.ConfigDict:
   config.model.text_likelihood = 'categorical'  # or 'as_released', inverted
   # Decode so many draws at a time, and again for the gradient; 0 is all.
   config.model.draws_per_decode = 0
-  # What the decoders' output starts from: 'as_released' is PyTorch's draw,
-  # 'median' every modality's median training colour (ours).
+  # What decoders of colour images start from: 'as_released' is PyTorch's draw,
+  # 'median' the median training colour of the modality (ours).
   config.model.first_colour = 'as_released'
 
   objective = config.objective = ml_collections.ConfigDict()

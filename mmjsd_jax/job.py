@@ -13,7 +13,7 @@ from mmjsd_jax import workdir as workdirs
 from mmjsd_jax.architecture import make_modalities, weights_by_size
 from mmjsd_jax.data import mnist_svhn_text, polymnist
 from mmjsd_jax.data.dataset import Dataset, Split, check, fingerprint
-from mmjsd_jax.modalities import polymnist_image
+from mmjsd_jax.modalities import polymnist_image, svhn_image
 from mmjsd_jax.model import Model
 from mmjsd_jax.train import Settings, check_batch, make_mesh
 
@@ -88,7 +88,9 @@ def before_data(model: Model) -> Model:
   return model._replace(
     modality_list=tuple(
       modality._replace(decoder=modality.decoder.clone(first_colour=None))
-      if isinstance(modality.decoder, polymnist_image.Decoder)
+      if isinstance(
+        modality.decoder, (polymnist_image.Decoder, svhn_image.Decoder)
+      )
       else modality
       for modality in model.modality_list
     )
@@ -155,7 +157,9 @@ def _make_model(
   colours = None
   if config.model.first_colour == 'median':
     colours = {
-      name: _median_colour(images) for name, images in training.inputs.items()
+      name: _median_colour(items)
+      for name, items in training.inputs.items()
+      if items.shape[-1:] == (3,)
     }
   return Model(
     make_modalities(

@@ -149,3 +149,14 @@ def test_access_moves_words_and_nothing_else(styled, inputs):
   found = model.access(jax.random.key(1), arrays)
   np.testing.assert_array_equal(found['svhn'], inputs['svhn'])
   assert text.decode(np.asarray(found['text'])) == list(text.WORDS[:BATCH])
+
+
+def test_decoders_of_colour_images_start_from_the_first_colour():
+  colour = (0.25, 0.5, 0.75)
+  _, svhn, _ = architecture.make_modalities(
+    'mnist_svhn_text', NAMES, latent_dim=6, first_colours={'svhn': colour}
+  )
+  params = jax.jit(svhn.decoder.init)(jax.random.key(0), jnp.zeros((1, 6)))
+  np.testing.assert_allclose(
+    params['params']['ConvTranspose_3']['bias'], colour
+  )

@@ -47,7 +47,7 @@ TABLE = (
   # Networks.
   Entry('modalities', _NETWORKS),
   Entry('model', _NETWORKS),
-  Entry('architecture', ()),
+  Entry('architecture', ('flax',)),
   # Host: plain numpy, no device.
   Entry('allocator', ()),
   Entry('files', ()),

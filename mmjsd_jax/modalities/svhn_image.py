@@ -47,9 +47,14 @@ class Decoder(nn.Module):
   """Latents [..., D] to the means of p(x | z), [..., 32, 32, 3].
 
   The means have no output activation, so they may leave [0, 1].
+
+  Attributes:
+    first_colour: as in `polymnist_image.Decoder`.
+    backend: of the convolutions; None chooses by device.
   """
 
-  backend: str | None = None  # of the convolutions; None: by device
+  first_colour: tuple[float, ...] | None = None
+  backend: str | None = None
 
   @nn.compact
   def __call__(self, z: jax.Array) -> jax.Array:
@@ -61,5 +66,12 @@ class Decoder(nn.Module):
         features, 4, stride=stride, padding=padding, backend=self.backend
       )(x)
       x = nn.relu(x)
-    x = ConvTranspose(3, 4, stride=2, padding=1, backend=self.backend)(x)
+    x = ConvTranspose(
+      3,
+      4,
+      stride=2,
+      padding=1,
+      backend=self.backend,
+      first_bias=self.first_colour,
+    )(x)
     return x.reshape(*z.shape[:-1], *IMAGE_SHAPE)
