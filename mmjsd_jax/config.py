@@ -7,6 +7,7 @@ plain arguments.
 
 import json
 import math
+import pathlib
 from collections.abc import Callable
 from typing import Any
 
@@ -95,6 +96,8 @@ def default() -> ml_collections.ConfigDict:
   # Images in each set that sample quality compares; 0 is not measured. mmJSD
   # has 10,000.
   evaluation.num_quality_samples = 0
+  # File of Inception's weights, .npz, to measure them by FID, too; '' is none.
+  evaluation.inception_weights = ''
   evaluation.condition_on = (
     ''  # input of the conditional grids; '' is the first
   )
@@ -208,6 +211,19 @@ def validate(config: ml_collections.ConfigDict) -> None:
     'train.checkpoint_every',
     f'a multiple of train.log_every = {config.train.log_every}',
     config.train.checkpoint_every,
+  )
+  path = config.evaluation.inception_weights
+  _require(
+    not path or pathlib.Path(path).is_file(),
+    'evaluation.inception_weights',
+    "a file, or '' for none",
+    path,
+  )
+  _require(
+    not path or config.evaluation.num_quality_samples > 0,
+    'evaluation.num_quality_samples',
+    'at least 1 with evaluation.inception_weights',
+    config.evaluation.num_quality_samples,
   )
   for key in (
     'objective.pi',

@@ -25,6 +25,7 @@ _FREE = (
   'data.dir',
   'data.seed',
   'evaluation.condition_on',
+  'evaluation.inception_weights',
   'evaluation.seed',
   'train.checkpoint_every',
   'train.keep_checkpoints',

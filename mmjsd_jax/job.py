@@ -13,6 +13,7 @@ from mmjsd_jax import workdir as workdirs
 from mmjsd_jax.architecture import make_modalities, weights_by_size
 from mmjsd_jax.data import mnist_svhn_text, polymnist
 from mmjsd_jax.data.dataset import Dataset, Split, check, fingerprint
+from mmjsd_jax.evaluation.inception import Inception, load_inception
 from mmjsd_jax.modalities import polymnist_image, svhn_image
 from mmjsd_jax.model import Model
 from mmjsd_jax.train import Settings, check_batch, make_mesh
@@ -32,6 +33,7 @@ class Job(NamedTuple):
   validation: Split | None
   model: Model
   settings: Settings
+  inception: Inception | None = None  # to measure samples by FID
 
   @property
   def substitutions(self) -> list[str]:
@@ -55,6 +57,9 @@ def prepare(
   """
   configuration.validate(config)
   workdirs.check(workdir, config, mode)
+  inception = None
+  if config.evaluation.inception_weights:
+    inception = load_inception(config.evaluation.inception_weights)
   dataset = _load(config)
   check(dataset)
   training, validation = _hold_out(
@@ -73,6 +78,7 @@ def prepare(
     validation=validation,
     model=model,
     settings=_make_settings(config, model, len(training.labels)),
+    inception=inception,
   )
   for line in (f'data: {dataset.source}', *job.substitutions):
     _log.info('%s', line)

@@ -16,8 +16,16 @@ from mmjsd_jax.tables import NOT_APPLICABLE, Results, get, share
 LETTERS = ('M', 'S', 'T')
 # Mean over both PRD curves of a perfect generator, at 1001 angles.
 PERFECT_AVERAGE_PRECISION = 0.72042
-# Features of our average precision: `quality.ENCODER`.
+# Features of our average precision: `quality.ENCODER`, which every run has.
 FEATURES = 'FD-enc'
+# The papers' own, `quality.INCEPTION`, where the user has the weights.
+INCEPTION = 'FID'
+ABOUT_FEATURES = {
+  FEATURES: f'but of the features {FEATURES}, of an encoder that is trained on '
+  "the same images without labels and, as Inception's, sees more of an image "
+  'than its digit',
+  INCEPTION: f"of Inception's features as theirs ({INCEPTION})",
+}
 
 Row = tuple[str, ...]
 
@@ -26,15 +34,15 @@ class Quantity(NamedTuple):
   """A measure that a table shows.
 
   Attributes:
-    read_fn: (a block of metrics, modalities, column) to our number, or None.
+    read_fn: (a block of metrics, layout, column) to our number, or None.
     baselines_fn: (results of runs, layout) to rows of what chance has, and of
       what nothing exceeds.
     format_fn: (our mean, standard deviation or None) as text.
     print_fn: the same of published numbers, as the papers print them.
-    ours: how ours are measured.
+    ours: how ours are measured; '{features}' in it is the layout's.
   """
 
-  read_fn: Callable[[Any, Sequence[str], str], Any]
+  read_fn: Callable[[Any, 'Layout', str], Any]
   baselines_fn: Callable[[Sequence[Results], 'Layout'], list[Row]]
   format_fn: Callable[[float, float | None], str]
   print_fn: Callable[[float, float | None], str]
@@ -50,12 +58,25 @@ class Layout(NamedTuple):
     modalities: our names of M, S and T.
     scale: that numbers are multiplied by. The integer 1 leaves integers, which
       are printed without decimals, what they are.
+    features: of average precision: a key of `ABOUT_FEATURES`.
   """
 
   quantity: Quantity
   columns: tuple[str, ...]
   modalities: tuple[str, ...]
   scale: float
+  features: str = FEATURES
+
+
+def features_of(runs: Sequence[Results]) -> str:
+  """Inception's where all that was measured has them, else the encoder's."""
+  measured = [
+    samples
+    for results in runs
+    for samples in (get(results, 'metrics', 'quality', 'random') or {}).values()
+  ]
+  has_all = measured and all(INCEPTION in samples for samples in measured)
+  return INCEPTION if has_all else FEATURES
 
 
 def _subset(letters: str, modalities: Sequence[str]) -> str:
@@ -67,35 +88,34 @@ def _subset(letters: str, modalities: Sequence[str]) -> str:
   return '+'.join(name for letter, name in pairs if letter in chosen)
 
 
-def _read_probe(block: Any, modalities: Sequence[str], column: str) -> Any:
-  return get(block, 'probe', '500', 'subsets', _subset(column, modalities))
+def _read_probe(block: Any, layout: Layout, column: str) -> Any:
+  subset = _subset(column, layout.modalities)
+  return get(block, 'probe', '500', 'subsets', subset)
 
 
-def _read_coherence(block: Any, modalities: Sequence[str], column: str) -> Any:
+def _read_coherence(block: Any, layout: Layout, column: str) -> Any:
   if column in ('Joint', 'Random'):
     key = {'Joint': 'joint', 'Random': 'joint_parity_as_released'}[column]
     return get(block, 'coherence', key)
   target, _, inputs = (part for part in column.partition('|'))
-  pair = f'{_subset(inputs, modalities)}->{_subset(target, modalities)}'
-  return get(block, 'coherence', 'conditional', 'pairs', pair)
+  source, name = (_subset(x, layout.modalities) for x in (inputs, target))
+  return get(block, 'coherence', 'conditional', 'pairs', f'{source}->{name}')
 
 
-def _read_quality(block: Any, modalities: Sequence[str], column: str) -> Any:
+def _read_quality(block: Any, layout: Layout, column: str) -> Any:
   target, _, inputs = column.partition('|')
-  name = _subset(target, modalities)
+  name = _subset(target, layout.modalities)
   if inputs == 'R':
     found = get(block, 'quality', 'random', name)
   else:
-    pair = f'{_subset(inputs, modalities)}->{name}'
+    pair = f'{_subset(inputs, layout.modalities)}->{name}'
     found = get(block, 'quality', 'conditional', 'pairs', pair)
-  return get(found, FEATURES, 'prd', 'average_precision_as_released')
+  return get(found, layout.features, 'prd', 'average_precision_as_released')
 
 
-def _read_log_likelihood(
-  block: Any, modalities: Sequence[str], column: str
-) -> Any:
+def _read_log_likelihood(block: Any, layout: Layout, column: str) -> Any:
   # 'X|xM' is told by what is behind the line, 'X' by itself.
-  subset = _subset(column.rpartition('|')[2], modalities)
+  subset = _subset(column.rpartition('|')[2], layout.modalities)
   return get(block, 'log_likelihood', 'subsets', subset)
 
 
@@ -149,7 +169,7 @@ def _quality_baselines(runs: Sequence[Results], layout: Layout) -> list[Row]:
   floors = []
   for column in layout.columns:
     name = _subset(column.partition('|')[0], layout.modalities)
-    keys = (FEATURES, 'prd_floor', 'average_precision_as_released')
+    keys = (layout.features, 'prd_floor', 'average_precision_as_released')
     floor = _mean(runs, 'quality', 'random', name, *keys)
     floors.append(None if floor is None else layout.scale * floor)
   if any(floor is not None for floor in floors):
@@ -190,9 +210,7 @@ QUANTITIES = {
     _quality_baselines,
     share,
     _print_share,
-    f'the same mean over both PRD curves, but of the features {FEATURES}, of '
-    'an encoder that is trained on the same images without labels and, as '
-    "Inception's, sees more of an image than its digit",
+    'the same mean over both PRD curves, {features}',
   ),
   'log_likelihood': Quantity(
     _read_log_likelihood,

@@ -13,11 +13,13 @@ import numpy as np
 from mmjsd_jax import experiments, published_values, tables
 from mmjsd_jax.experiments import Experiment
 from mmjsd_jax.paper_columns import (
+  ABOUT_FEATURES,
   LETTERS,
   PERFECT_AVERAGE_PRECISION,
   QUANTITIES,
   Layout,
   Row,
+  features_of,
 )
 from mmjsd_jax.tables import MISSING, NOT_APPLICABLE, Results, Table, get, share
 
@@ -102,9 +104,10 @@ def make_table(
     columns,
     tuple(runs[0]['data']['modalities']),
     1 / PERFECT_AVERAGE_PRECISION if normalised else 1,
+    features_of(runs),
   )
   title = f'{paper}, {printed["where"]}: {printed["title"]}'
-  caption = _caption(paper, printed, runs)
+  caption = _caption(paper, printed, runs, layout)
   if normalised:
     title += ', over that of a perfect generator'
     caption += f' All are divided by {PERFECT_AVERAGE_PRECISION:.4f}.'
@@ -232,10 +235,7 @@ def _print(cell: Any, layout: Layout) -> str:
 def _cells(blocks: Sequence[Any], layout: Layout) -> list[str]:
   cells = []
   for column in layout.columns:
-    read = (
-      layout.quantity.read_fn(block, layout.modalities, column)
-      for block in blocks
-    )
+    read = (layout.quantity.read_fn(block, layout, column) for block in blocks)
     found = [layout.scale * value for value in read if tables.is_number(value)]
     if not found:
       cells.append(MISSING)
@@ -249,17 +249,21 @@ def _cells(blocks: Sequence[Any], layout: Layout) -> list[str]:
 
 
 def _caption(
-  paper: str, printed: Mapping[str, Any], runs: Sequence[Results]
+  paper: str,
+  printed: Mapping[str, Any],
+  runs: Sequence[Results],
+  layout: Layout,
 ) -> str:
   contents = published_values.load()['papers'][paper]
   letters = ', '.join(
     f'{letter} is {name}'
     for letter, name in zip(LETTERS, runs[0]['data']['modalities'], strict=True)
   )
+  ours = layout.quantity.ours.format(features=ABOUT_FEATURES[layout.features])
   sentences = [
     f'Published: {contents["source"]}, {printed["where"]}; {contents["runs"]}.',
-    f'Ours: {letters}; {QUANTITIES[printed["quantity"]].ours}; mean ± standard '
-    'deviation over n runs that differ in the seed.',
+    f'Ours: {letters}; {ours}; mean ± standard deviation over n runs that '
+    'differ in the seed.',
   ]
   if printed['quantity'] == 'log_likelihood':
     sentences.append(_importance_samples(runs))

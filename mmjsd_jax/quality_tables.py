@@ -99,6 +99,9 @@ def _caption(block: Any, kind: str) -> str:
   what = {
     'FD-enc': 'an encoder trained on the same images without labels, which '
     'sees digit and style',
+    'FID': 'the Inception network that FID is defined by, given images '
+    'enlarged to 299 x 299: the Frechet distance is FID, too high to compare '
+    'with the literature below 10,000 images, and the kernel distance KID',
     'FD-clf': 'the digit classifier that judges coherence, which overlooks '
     'style',
   }.get(kind, kind)
@@ -113,7 +116,7 @@ def _caption(block: Any, kind: str) -> str:
 
 
 def _kinds(block: Any) -> list[str]:
-  """Names of the features, the label-free encoder's first."""
+  """Names of the features: FID, FD-enc, FD-clf."""
   kinds = {
     kind for found in (get(block, 'random') or {}).values() for kind in found
   }

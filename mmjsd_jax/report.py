@@ -331,6 +331,7 @@ def _run(results: Results) -> Table:
   data, training = results['data'], results['training']
   rate = training.get('samples_per_second')
   parameters = training.get('num_parameters')
+  sha256 = get(results, 'evaluation', 'inception_sha256')
   rows = (
     ('objective', _objective_line(results)),
     ('data', f'{data["name"]}: {data["source"]}'),
@@ -354,6 +355,7 @@ def _run(results: Results) -> Table:
       f'{duration(training.get("seconds"))}, {count(rate)} examples/s',
     ),
     ('evaluation time', duration(get(results, 'evaluation', 'seconds'))),
+    *((("Inception's weights (SHA-256)", sha256),) if sha256 else ()),
     ('checkpoint evaluated', f'step {count(training.get("checkpoint_step"))}'),
     ('device', tables.device(results['environment'])),
     ('started, finished', f'{results["started"]}, {results["finished"]}'),

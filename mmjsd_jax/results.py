@@ -71,6 +71,7 @@ def make_results(
       'num_test_examples': min(
         job.config.evaluation.num_test_examples or num_test, num_test
       ),
+      'inception_sha256': job.inception.sha256 if job.inception else None,
     },
     'metrics': metrics,
   }

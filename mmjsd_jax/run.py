@@ -77,7 +77,9 @@ def _evaluate(job: Job, checkpoints: Checkpoints, started: str) -> None:
   trained, released = _classifiers(job.dataset, as_released=options.as_released)
   feature_fns = None
   if options.num_quality_samples:
-    feature_fns = make_feature_fns(jax.random.key(0), job.dataset, trained)
+    feature_fns = make_feature_fns(
+      jax.random.key(0), job.dataset, trained, job.inception
+    )
   key_metrics, key_figures = jax.random.split(jax.random.key(options.seed))
   metrics = evaluate.evaluate(
     job.model,

@@ -108,6 +108,8 @@ def test_unknown_key_is_refused():
     ('data.embedded_repeats', 0, 'at least 1'),
     ('data.num_validation', -1, 'at least 0'),
     ('evaluation.num_quality_samples', -1, 'at least 0'),
+    ('evaluation.inception_weights', 'none.npz', "a file, or '' for none"),
+    ('evaluation.inception_weights', str(_PATH), "a file, or '' for none"),
     ('data.seed', -1, '0 to 2^32 - 1'),
     ('seed', 2**32, '0 to 2^32 - 1'),
     ('model.latent_dim', 0, 'at least 1'),
@@ -160,6 +162,17 @@ def test_bad_values_are_refused_by_name(key, value, expected):
 def test_with_some_modalities_the_others_are_unknown(changes, expected):
   message = _refusal({'data.modalities': ('m0', 'm3'), **changes})
   assert expected in message
+
+
+def test_inception_is_refused_where_no_samples_are_measured(tmp_path):
+  path = tmp_path / 'inception.npz'
+  path.touch()
+  weights = {'evaluation.inception_weights': str(path)}
+  message = _refusal({**weights, 'evaluation.num_quality_samples': 0})
+  assert 'num_quality_samples must be at least 1 with' in message
+  configuration.validate(
+    _with({**weights, 'evaluation.num_quality_samples': 100})
+  )
 
 
 def test_preset_is_changed_field_by_field():

@@ -122,6 +122,26 @@ def test_quality_is_read_given_inputs_and_at_random():
   assert 'divided by 0.7204' in made.table.caption
 
 
+def test_inception_is_preferred_where_all_runs_have_it():
+  def block(name, value):
+    return {name: {'prd': {'average_precision_as_released': value}}}
+
+  runs = [
+    paper_world.make_run('mmjsd', style_dim=(4, 4, 4), seed=seed)
+    for seed in (0, 1)
+  ]
+  both = block('FD-enc', 0.1) | block('FID', 0.5)
+  for run in runs:
+    run['metrics']['quality'] = {'random': {'svhn': dict(both)}}
+  made = paper_tables.make_table(runs, *_QUALITY)
+  assert _row(made, 'mmJSD (MS)', 'ours', 'S|R').startswith('0.500')
+  assert "Inception's features as theirs (FID)" in made.table.caption
+  del runs[1]['metrics']['quality']['random']['svhn']['FID']
+  made = paper_tables.make_table(runs, *_QUALITY)
+  assert _row(made, 'mmJSD (MS)', 'ours', 'S|R').startswith('0.100')
+  assert 'of the features FD-enc' in made.table.caption
+
+
 def test_seeds_give_a_mean_and_a_standard_deviation():
   runs = [paper_world.make_run(seed=seed) for seed in range(3)]
   values = [0.70, 0.75, 0.86]

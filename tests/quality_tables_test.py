@@ -71,6 +71,16 @@ def test_every_modality_has_a_floor_and_means_by_number_of_inputs(results):
   assert 'overlooks style' in made['FD-clf'].caption
 
 
+def test_inception_comes_first_and_is_called_fid(results):
+  results['metrics']['quality']['random']['svhn']['FID'] = _block(0.5)
+  made = quality_tables.by_size(results)
+  assert list(made) == ['FID', 'FD-enc', 'FD-clf']
+  rows = {row[0]: row[1:] for row in made['FID'].rows}
+  assert rows['svhn from the prior'] == (*['0.500'] * 5, '5', '0.05 ± 0.01')
+  assert set(rows['mnist from the prior']) == {'missing'}
+  assert 'Frechet distance is FID' in made['FID'].caption
+
+
 def test_every_pair_has_a_row(results):
   table = quality_tables.of_pairs(results)['FD-clf']
   assert {row[0]: row[1] for row in table.rows} == {

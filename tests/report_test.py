@@ -215,6 +215,13 @@ def test_quality_exact_matches_and_readings_only_where_measured(
     assert name in text
 
 
+def test_inceptions_weights_are_told_by_fingerprint(results: dict[str, Any]):
+  assert 'weights (SHA-256)' not in report.render(results, {})
+  results['evaluation']['inception_sha256'] = 'a1b2'
+  text = report.render(results, {})
+  assert 'weights (SHA-256)' in text and 'a1b2' in _Page(text).cells
+
+
 def test_all_but_two_conditional_grids_are_folded(results: dict[str, Any]):
   names = [f'conditional_m{index}' for index in range(4)]
   folded = len(_details(report.render(results, dict.fromkeys(names, _PNG))))

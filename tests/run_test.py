@@ -20,11 +20,12 @@ from PIL import Image
 
 from mmjsd_jax import config as configuration
 from mmjsd_jax import job as jobs
-from mmjsd_jax import journal, run
+from mmjsd_jax import journal, results, run
 from mmjsd_jax import workdir as workdirs
 from mmjsd_jax.data import idx, polymnist
 from mmjsd_jax.evaluation import classifiers
 from mmjsd_jax.evaluation.classifier_networks import DigitClassifier
+from mmjsd_jax.evaluation.inception import Inception
 from mmjsd_jax.gaussian import Gaussian
 from mmjsd_jax.modalities import polymnist_image
 
@@ -171,6 +172,31 @@ def _refusal(config, workdir, mode='train_and_evaluate'):
 def test_what_cannot_work_leaves_nothing_behind(tmp_path, changes, expected):
   message = _refusal(_config(**changes), tmp_path / 'run')
   assert expected in message
+
+
+def test_inceptions_weights_are_read_first_and_told_in_results(
+  tmp_path, monkeypatch
+):
+  path = tmp_path / 'inception.npz'
+  path.write_text('no weights')
+  config = _config(
+    **{
+      'evaluation.num_quality_samples': 20,
+      'evaluation.inception_weights': str(path),
+    }
+  )
+  workdir = tmp_path / 'run'
+  with pytest.raises(ValueError, match='expected Inception weights'):
+    _prepare(config, workdir)
+  assert not workdir.exists()
+  inception = Inception({}, 'fingerprint')
+  monkeypatch.setattr(jobs, 'load_inception', lambda _: inception)
+  job = _prepare(config, workdir)
+  assert job.inception is inception
+  made = results.make_results(
+    job, started='', training={}, metrics={}, seconds=1
+  )
+  assert made['evaluation']['inception_sha256'] == 'fingerprint'
 
 
 def test_a_background_that_is_too_small_is_refused(tmp_path):

@@ -21,6 +21,7 @@ from mmjsd_jax.evaluation import (
   sample_quality,
 )
 from mmjsd_jax.evaluation.classifier_cache import Classifiers
+from mmjsd_jax.evaluation.inception import Inception
 from mmjsd_jax.gaussian import Gaussian
 from mmjsd_jax.model import Modality, Model, pixels_to_float
 
@@ -225,6 +226,10 @@ def test_only_images_have_features(monkeypatch):
   assert all(list(fns) == ['FD-clf', 'FD-enc'] for fns in found.values())
   assert [name for name, _ in asked] == ['grey', 'pale']
   assert asked[0][1] != asked[1][1]
+  found = sample_quality.make_feature_fns(
+    jax.random.key(0), dataset, classifiers, Inception({}, '')
+  )
+  assert all(list(fns) == ['FD-clf', 'FD-enc', 'FID'] for fns in found.values())
 
 
 def _classify(key, weights, data):

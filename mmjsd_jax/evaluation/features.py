@@ -2,7 +2,7 @@
 
 A network is anything that turns images into vectors: a trained digit classifier
 (`classifier_features`), an encoder trained without labels (`autoencoder.py`),
-or one that the user loads, such as Inception.
+or one that the user has the weights of (`inception.py`).
 
 Legend: N images, H rows, W columns, C channels, D features.
 """

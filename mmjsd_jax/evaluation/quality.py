@@ -2,8 +2,9 @@
 
 Every number depends on the features that it is measured on, so it carries their
 name: `CLASSIFIER` for what the digit classifier's last layer reads, `ENCODER`
-for the label-free encoder. Only features of an Inception network give an FID.
-Beside each stands its floor: the same of real data against other real data.
+for the label-free encoder, `INCEPTION` for the network that FID is defined by,
+of which alone a Frechet distance is an FID, and a kernel distance a KID. Beside
+each stands its floor: the same of real data against other real data.
 
 Legend: N samples in each set, D features.
 """
@@ -19,6 +20,7 @@ from mmjsd_jax.evaluation.prd import PrdCurve
 
 CLASSIFIER = 'FD-clf'
 ENCODER = 'FD-enc'
+INCEPTION = 'FID'
 _INCEPTION_FEATURES = 2048
 
 
@@ -98,7 +100,8 @@ def quality_block(
   Every measure x is followed by 'x_floor', real data's against real data.
 
   Args:
-    name: of the features: `CLASSIFIER`, `ENCODER` or the user's own.
+    name: of the features: `CLASSIFIER`, `ENCODER`, `INCEPTION` or the user's
+      own.
     measured: generated against real samples.
     floor: real against real samples.
 

@@ -27,6 +27,7 @@ from mmjsd_jax.data.dataset import Dataset, Split
 from mmjsd_jax.evaluation import autoencoder, chunks, features, judges, quality
 from mmjsd_jax.evaluation.classifier_cache import Classifiers
 from mmjsd_jax.evaluation.features import FeatureFn
+from mmjsd_jax.evaluation.inception import Inception, inception_features
 from mmjsd_jax.evaluation.quality import Quality
 from mmjsd_jax.model import Model, Params, Posteriors
 from mmjsd_jax.subsets import subset_name
@@ -49,7 +50,10 @@ class _Real(NamedTuple):
 
 
 def make_feature_fns(
-  key: jax.Array, dataset: Dataset, classifiers: Classifiers
+  key: jax.Array,
+  dataset: Dataset,
+  classifiers: Classifiers,
+  network: Inception | None = None,
 ) -> FeatureFns:
   """What images are measured on; trains the encoders unless they are cached.
 
@@ -57,10 +61,15 @@ def make_feature_fns(
     key: PRNG key, consumed.
     dataset: modalities that are not images are left out.
     classifiers: of its modalities.
+    network: measures all images, too, if the user gives its weights.
 
   Returns:
-    For every image modality `quality.CLASSIFIER` and `quality.ENCODER`.
+    For every image modality `quality.CLASSIFIER`, `quality.ENCODER` and, with
+    a network, `quality.INCEPTION`.
   """
+  of_all: dict[str, FeatureFn] = {}
+  if network is not None:
+    of_all[quality.INCEPTION] = inception_features(network.params)
   return {
     name: {
       quality.CLASSIFIER: functools.partial(
@@ -69,6 +78,7 @@ def make_feature_fns(
       quality.ENCODER: autoencoder.encoder_features(
         autoencoder.train_encoder(jax.random.fold_in(key, index), dataset, name)
       ),
+      **of_all,
     }
     for index, name in enumerate(dataset.modalities)
     if dataset.train.inputs[name].ndim == 4

@@ -14,7 +14,7 @@ import numpy as np
 from mmjsd_jax.files import write_atomically
 
 # What reading a damaged file raises.
-_DAMAGED = (
+DAMAGED = (
   OSError,
   ValueError,
   KeyError,
@@ -58,7 +58,7 @@ def read(path: pathlib.Path, shapes: Any) -> Any | None:
       return jax.tree_util.tree_map_with_path(
         lambda keys, leaf: _checked(arrays[_name(keys)], leaf), shapes
       )
-  except _DAMAGED as error:
+  except DAMAGED as error:
     _log.warning('training anew, since %s is damaged: %r', path, error)
     return None
 
