@@ -18,7 +18,7 @@ os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
 
 import jax  # noqa: E402
 
-from mmjsd_jax.data import mnist_tfds  # noqa: E402
+from mmjsd_jax.data import tfds_source  # noqa: E402
 
 jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_num_cpu_devices', 8)
@@ -56,7 +56,7 @@ def no_local_data(
   """The test sees neither the machine's own data nor the network."""
   monkeypatch.delenv('MMJSD_DATA_DIR', raising=False)
   monkeypatch.setenv('TFDS_DATA_DIR', str(tmp_path / 'no_tfds'))
-  monkeypatch.setattr(mnist_tfds, '_probe', lambda *_: 'no network in tests')
+  monkeypatch.setattr(tfds_source, '_probe', lambda *_: 'no network in tests')
 
 
 @pytest.fixture(scope='session')

@@ -10,7 +10,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from mmjsd_jax.data import digits, idx, mnist_tfds
+from mmjsd_jax.data import digits, idx, tfds_source
 
 _REPOSITORY = pathlib.Path(__file__).parents[1]
 _NUM_TRAIN, _NUM_TEST = 30, 20
@@ -292,9 +292,9 @@ def test_a_probe_gives_up_in_time(monkeypatch):
     time.sleep(1)
     raise OSError
 
-  monkeypatch.setattr(mnist_tfds.urllib.request, 'urlopen', hang)
+  monkeypatch.setattr(tfds_source.urllib.request, 'urlopen', hang)
   start = time.monotonic()
-  assert 'no answer' in str(mnist_tfds._probe('https://example.invalid', 0.1))
+  assert 'no answer' in str(tfds_source._probe('https://example.invalid', 0.1))
   assert time.monotonic() - start < 0.9
 
 
@@ -303,7 +303,7 @@ def test_a_probe_tells_a_refusal(monkeypatch):
   for name in ('http_proxy', 'HTTP_PROXY', 'all_proxy', 'ALL_PROXY'):
     monkeypatch.delenv(name, raising=False)
   # Port 9 is 'discard'; nothing listens there.
-  assert 'refused' in str(mnist_tfds._probe('http://127.0.0.1:9/', 5.0))
+  assert 'refused' in str(tfds_source._probe('http://127.0.0.1:9/', 5.0))
 
 
 def test_a_copy_in_tfrecord_files_is_told_apart(tmp_path):
@@ -334,14 +334,14 @@ def test_a_download_makes_a_copy_that_is_found(folder, tmp_path, monkeypatch):
       name: next(folder.glob(name.removesuffix('.gz') + '*')) for name in urls
     }
 
-  monkeypatch.setattr(mnist_tfds, '_probe', lambda *_: None)
+  monkeypatch.setattr(tfds_source, '_probe', lambda *_: None)
   monkeypatch.setattr(tfds.download.DownloadManager, 'download', download)
   root = tmp_path / 'tfds'
   train, test = digits.load_tfds(root, allow_download=True)
   assert len(fetched) == 4
   assert all(url.startswith('https://storage.googleapis') for url in fetched)
 
-  monkeypatch.setattr(mnist_tfds, '_probe', lambda *_: 'must not be asked')
+  monkeypatch.setattr(tfds_source, '_probe', lambda *_: 'must not be asked')
   again, _, line, substituted = digits.find_digits('auto', str(root))
   np.testing.assert_array_equal(again.images, train.images)
   assert str(root) in line and substituted is None

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from mmjsd_jax.data import mat, mnist_tfds, svhn
+from mmjsd_jax.data import mat, svhn, tfds_source
 
 _COUNTS = {'train': 30, 'test': 20}
 
@@ -320,7 +320,7 @@ def test_a_download_makes_a_copy_that_is_found(folder, tmp_path, monkeypatch):
     fetched.extend(urls.values())
     return {name: folder / url.split('/')[-1] for name, url in urls.items()}
 
-  monkeypatch.setattr(mnist_tfds, '_probe', lambda *_: None)
+  monkeypatch.setattr(tfds_source, '_probe', lambda *_: None)
   monkeypatch.setattr(tfds.download.DownloadManager, 'download', download)
   root = tmp_path / 'tfds'
   train, test, line, partial = svhn.find_svhn(
@@ -333,7 +333,7 @@ def test_a_download_makes_a_copy_that_is_found(folder, tmp_path, monkeypatch):
   assert str(root) in line and 'is a part' in str(partial)
   assert 'tensorflow' not in sys.modules
 
-  monkeypatch.setattr(mnist_tfds, '_probe', lambda *_: 'must not be asked')
+  monkeypatch.setattr(tfds_source, '_probe', lambda *_: 'must not be asked')
   again = svhn.find_svhn('auto', str(root))
   np.testing.assert_array_equal(again[0].images, train.images)
   # TFDS writes in an order of its own.

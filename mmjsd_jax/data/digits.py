@@ -20,7 +20,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mmjsd_jax.data import idx, mnist_tfds
+from mmjsd_jax.data import idx, tfds_source
+from mmjsd_jax.data.mnist_tfds import MNIST
 
 SOURCES = ('auto', 'mnist', 'idx', 'tfds', 'embedded')
 DATA_DIR_VARIABLE = 'MMJSD_DATA_DIR'
@@ -82,10 +83,10 @@ def find_digits(
   if source == 'idx':
     raise _not_found(_idx_places(named), where)
 
-  root = _tfds_root(named)
-  if source == 'tfds' or mnist_tfds.has_copy(root):
+  root = tfds_source.root_of(named)
+  if source == 'tfds' or MNIST.has_copy(root):
     return _from_tfds(root, allow_download)
-  places = [*_idx_places(named), mnist_tfds.place(root)]
+  places = [*_idx_places(named), MNIST.place(root)]
   error: OSError = _not_found(places, where)
   if allow_download:
     try:
@@ -243,14 +244,10 @@ def load_tfds(
     ConnectionError: if MNIST cannot be reached.
     ModuleNotFoundError: if a package it needs is missing.
   """
-  splits = mnist_tfds.load(_tfds_root(data_dir), allow_download=allow_download)
+  splits = MNIST.load(
+    tfds_source.root_of(data_dir), allow_download=allow_download
+  )
   return Digits(*splits['train']), Digits(*splits['test'])
-
-
-def _tfds_root(data_dir: str | os.PathLike[str]) -> pathlib.Path:
-  if os.fspath(data_dir):
-    return pathlib.Path(data_dir).expanduser()
-  return mnist_tfds.default_root()
 
 
 # --- embedded ---------------------------------------------------------------

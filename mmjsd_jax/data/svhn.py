@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mmjsd_jax.data import mat, svhn_tfds
+from mmjsd_jax.data import mat, tfds_source
 from mmjsd_jax.data.digits import DATA_DIR_VARIABLE
+from mmjsd_jax.data.svhn_tfds import SVHN
 
 SOURCES = ('auto', 'mat', 'tfds')
 NUM_TRAIN = 73_257
@@ -72,10 +73,10 @@ def find_svhn(
   if source == 'mat':
     raise _not_found(_mat_places(named), where)
 
-  root = pathlib.Path(named).expanduser() if named else svhn_tfds.default_root()
-  if source == 'auto' and not svhn_tfds.has_copy(root) and not allow_download:
-    raise _not_found([*_mat_places(named), svhn_tfds.place(root)], where)
-  splits = svhn_tfds.load(root, allow_download=allow_download)
+  root = tfds_source.root_of(named)
+  if source == 'auto' and not SVHN.has_copy(root) and not allow_download:
+    raise _not_found([*_mat_places(named), SVHN.place(root)], where)
+  splits = SVHN.load(root, allow_download=allow_download)
   train, test = Svhn(*splits['train']), Svhn(*splits['test'])
   return train, test, _line(train, test, root), _partial(train, test)
 
