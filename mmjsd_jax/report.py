@@ -180,7 +180,11 @@ def render(
       if get(results, 'metrics', 'as_released')
       else None
     ),
-    images=_images(figures, captions or {}),
+    images=_images(
+      figures,
+      captions or {},
+      has_text=bool(get(results, 'metrics', 'coherence', 'exact_match')),
+    ),
     definitions=_DEFINITIONS,
   )
 
@@ -421,18 +425,32 @@ _METRIC_TITLES = {
 
 
 def _images(
-  figures: Mapping[str, Figure], captions: Mapping[str, str]
+  figures: Mapping[str, Figure],
+  captions: Mapping[str, str],
+  *,
+  has_text: bool,
 ) -> list[Image]:
   # One grid from one input and one from all others show what there is to see.
   grids = [name for name in figures if name.startswith('conditional_')]
   return [
-    _image(name, figure, captions.get(name), name in grids[2:])
+    _image(
+      name,
+      figure,
+      captions.get(name),
+      is_folded=name in grids[2:],
+      has_text=has_text,
+    )
     for name, figure in figures.items()
   ]
 
 
 def _image(
-  name: str, figure: Figure, caption: str | None, is_folded: bool
+  name: str,
+  figure: Figure,
+  caption: str | None,
+  *,
+  is_folded: bool,
+  has_text: bool,
 ) -> Image:
   if isinstance(figure, bytes):
     data, where = figure, 'bytes'
@@ -446,6 +464,9 @@ def _image(
   title, known = _known_caption(name)
   uri = 'data:image/png;base64,' + base64.b64encode(data).decode('ascii')
   is_wide = name in ('curves', 'loss', 'random_samples')
+  with_all = ('conditional_', 'random_samples', 'reconstructions')
+  if has_text and name.startswith(with_all):
+    known += ' A text shows the likeliest character at each of its places.'
   return Image(title, caption or known, uri, is_wide, is_folded)
 
 
@@ -461,8 +482,7 @@ def _known_caption(name: str) -> tuple[str, str]:
       'downwards, and look for the digit of the inputs in every row. Every '
       'row of a modality is another draw, of the shared latents given the '
       'inputs and of its style, if it has one, from the prior: rows should '
-      'differ in everything but the digit. A text shows the likeliest '
-      'character at each of its places.',
+      'differ in everything but the digit.',
     )
   if name.startswith('swapped_'):
     modality = name.removeprefix('swapped_')

@@ -228,6 +228,16 @@ def test_all_but_two_conditional_grids_are_folded(results: dict[str, Any]):
   assert folded == len(_details(report.render(results, {}))) + 2
 
 
+def test_captions_speak_of_text_only_where_there_is_some(
+  results: dict[str, Any],
+):
+  figures = {'conditional_m0': _PNG, 'curves': _PNG}
+  told = 'A text shows the likeliest character'
+  assert told not in report.render(results, figures)
+  results['metrics']['coherence']['exact_match'] = {'pairs': {'m0->m2': 0.3}}
+  assert report.render(results, figures).count(told) == 1
+
+
 def _details(text: str) -> list[str]:
   return [tag for tag, _ in _Page(text).tags if tag == 'details']
 
