@@ -14,7 +14,7 @@ from typing import Any
 import ml_collections
 from ml_collections import config_dict
 
-from mmjsd_jax import objectives
+from mmjsd_jax import objectives, subsets
 from mmjsd_jax.data import digits
 from mmjsd_jax.objectives import Objective
 
@@ -261,7 +261,7 @@ def validate_for_modalities(
   )
   for name in config.evaluation.subsets:
     try:
-      objectives.subsets.parse_subset(name, used)
+      subsets.parse_subset(name, used)
     except ValueError as error:
       raise ValueError(f'config.evaluation.subsets: {error}') from None
   _require(

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmjsd_jax import gaussian, objectives
+from mmjsd_jax import fusion, gaussian, objectives
 from mmjsd_jax.gaussian import Gaussian
 from mmjsd_jax.mixture import Mixture
 from mmjsd_jax.objectives import ElboTerms, Objective
@@ -212,7 +212,7 @@ class Model(NamedTuple):
 
   def subset_posterior(self, posteriors: Posteriors, row: jax.Array) -> Mixture:
     """q(z | X_k) of one subset, by the objective's rule."""
-    return objectives.subset_posterior(
+    return fusion.subset_posterior(
       posteriors.shared, row, self.objective, pi=self._pi(posteriors.shared)
     )
 

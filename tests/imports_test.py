@@ -43,7 +43,11 @@ TABLE = (
   Entry('divergence', _MATHS),
   Entry('subsets', _MATHS),
   Entry('likelihoods', _MATHS),
-  Entry('objectives', _MATHS),
+  Entry('presets', ()),
+  Entry('fusion', ('jax',)),
+  Entry('decoding', ('jax',)),
+  Entry('importance', ('jax',)),
+  Entry('objectives', ('jax',)),
   # Networks.
   Entry('modalities', _NETWORKS),
   Entry('model', _NETWORKS),

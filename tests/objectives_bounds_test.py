@@ -19,7 +19,7 @@ from objective_world import (
 )
 from vectors import jit
 
-from mmjsd_jax import gaussian, objectives
+from mmjsd_jax import fusion, gaussian, importance, objectives
 from mmjsd_jax.gaussian import Gaussian
 from mmjsd_jax.objectives import PRESETS, Objective
 
@@ -138,19 +138,19 @@ def golden_results(case, monkeypatch, *cells):
       ).objective[0]
 
     weights = jnp.ones(len(experts.mean), case.dtype)
-    log_weights, *_ = objectives._importance_log_weights(
+    terms = importance.draw_terms(
       key,
       key,
-      objectives.joint_posterior(experts, cell),
+      fusion.joint_posterior(experts, cell),
       None,
       log_likelihood_fn,
-      cell,
-      None,
-      1.0,
-      weights,
-      weights,
+      objective=cell,
+      present=None,
+      beta=jnp.ones(()),
+      likelihood_weights=weights,
+      style_weights=weights,
     )
-    return log_weights[:, :, 0], jax.value_and_grad(value)(experts)
+    return terms.log_weights[:, :, 0], jax.value_and_grad(value)(experts)
 
   return case.run(lambda: [result(cell) for cell in cells])
 
@@ -244,7 +244,7 @@ def test_expected_mixture_iwae_equals_golden(case, kind):
 def test_importance_weights_are_reduced_per_example(case):
   def reduce(log_weights):
     ones = jnp.ones_like(log_weights[:1])
-    return objectives.importance_bound(log_weights[None], ones)
+    return importance.importance_bound(log_weights[None], ones)
 
   per_example = case.run(reduce, 'log_weights_KB')
   case.check(per_example, 'per_datum')
@@ -255,7 +255,7 @@ def test_importance_bound_skips_components_of_weight_zero():
   log_weights = jnp.log(jnp.arange(1.0, 13)).reshape(3, 2, 2)
   weights = jnp.array([[0.5, 0], [0.5, 1], [0, 0]])
   poison = log_weights.at[2].set(1e30).at[0, :, 1].set(1e30)
-  bound = jit(objectives.importance_bound, static_argnames='looser')
+  bound = jit(importance.importance_bound, static_argnames='looser')
   np.testing.assert_allclose(
     np.exp(bound(poison, weights)),
     [(1 + 3 + 5 + 7) / 4, (6 + 8) / 2],

@@ -26,7 +26,7 @@ from objective_world import (
 )
 from vectors import jit
 
-from mmjsd_jax import objectives
+from mmjsd_jax import fusion, objectives
 from mmjsd_jax.gaussian import Gaussian
 from mmjsd_jax.objectives import CHOICES, PRESETS, Objective
 
@@ -275,7 +275,7 @@ def test_inputs_that_do_not_fit_are_refused(settings, message, key):
 
 def test_joint_posterior_of_every_kind_has_weights_that_sum_to_one():
   for posterior, size in (('poe', 1), ('moe', 3), ('mopoe', 7)):
-    joint = objectives.joint_posterior(
+    joint = fusion.joint_posterior(
       EXPERTS, Objective(posterior), present=jnp.asarray(PRESENT)
     )
     assert joint.weights.shape == (size, B)
@@ -286,7 +286,7 @@ def test_joint_posterior_of_every_kind_has_weights_that_sum_to_one():
 def test_mixture_of_experts_follows_pi_for_jensen_shannon_alone():
   pi = jnp.array([0.1, 0.2, 0.3, 0.4])
   weights = {
-    regulariser: objectives.joint_posterior(
+    regulariser: fusion.joint_posterior(
       EXPERTS,
       Objective('moe', regulariser),
       present=jnp.asarray(PRESENT),
@@ -303,7 +303,7 @@ def test_mixture_of_experts_follows_pi_for_jensen_shannon_alone():
 
 @functools.partial(jit, static_argnames='objective')
 def subset_posterior(row, *, objective, pi=None):
-  return objectives.subset_posterior(EXPERTS, row, objective, pi=pi)
+  return fusion.subset_posterior(EXPERTS, row, objective, pi=pi)
 
 
 @pytest.mark.parametrize(
@@ -311,7 +311,7 @@ def subset_posterior(row, *, objective, pi=None):
 )
 def test_subset_posterior_is_the_component_that_training_has(prior_expert):
   objective = Objective('mopoe', prior_expert=prior_expert)
-  joint = objectives.joint_posterior(EXPERTS, objective)
+  joint = fusion.joint_posterior(EXPERTS, objective)
   rows = itertools.chain.from_iterable(
     itertools.combinations(range(M), size) for size in range(1, M + 1)
   )
