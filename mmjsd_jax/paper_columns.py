@@ -203,7 +203,8 @@ QUANTITIES = {
     _print_share,
     'share of generated samples in which a classifier sees the class of the '
     'inputs, Joint: share of draws from the prior in which it sees one class '
-    'in all modalities',
+    'in all modalities; of text it reads the likeliest characters (published: '
+    'probabilities)',
   ),
   'average_precision': Quantity(
     _read_quality,
