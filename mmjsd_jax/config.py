@@ -19,6 +19,7 @@ from mmjsd_jax.data import digits
 from mmjsd_jax.objectives import Objective
 
 DATASETS = ('polymnist', 'mnist_svhn_text')
+NON_FINITE = ('stop', 'skip', 'restore')
 
 
 def default() -> ml_collections.ConfigDict:
@@ -77,6 +78,9 @@ def default() -> ml_collections.ConfigDict:
   train.log_every = 100  # steps per line of metrics, and per dispatch
   train.checkpoint_every = 1000  # steps; a multiple of log_every
   train.keep_checkpoints = 2  # the newest so many, and the best one
+  # A loss or gradient that is not finite: 'stop', 'skip' the step's update, or
+  # 'restore' the newest checkpoint and halve the learning rate.
+  train.non_finite = 'stop'
 
   evaluation = config.evaluation = ml_collections.ConfigDict()
   evaluation.checkpoint = 'final'  # or 'best'
@@ -147,6 +151,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
   _one_of(config, 'model.first_colour', ('as_released', 'median'))
   _one_of(config, 'model.text_likelihood', ('categorical', 'as_released'))
   _one_of(config, 'evaluation.checkpoint', ('final', 'best'))
+  _one_of(config, 'train.non_finite', NON_FINITE)
   _one_of(config, 'evaluation.sampling', objectives.mixture.SAMPLING_METHODS)
   for key in (
     'data.embedded_repeats',
@@ -293,6 +298,7 @@ _FREE = (
   'train.num_epochs',
   'train.num_steps',
   'train.keep_checkpoints',
+  'train.non_finite',
 )
 
 

@@ -30,6 +30,7 @@ _FREE = (
   'train.checkpoint_every',
   'train.keep_checkpoints',
   'train.log_every',
+  'train.non_finite',
 )
 
 

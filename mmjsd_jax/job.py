@@ -16,7 +16,8 @@ from mmjsd_jax.data.dataset import Dataset, Split, check, fingerprint
 from mmjsd_jax.evaluation.inception import Inception, load_inception
 from mmjsd_jax.modalities import polymnist_image, svhn_image
 from mmjsd_jax.model import Model
-from mmjsd_jax.train import Settings, check_batch, make_mesh
+from mmjsd_jax.order import check_batch, make_mesh
+from mmjsd_jax.step import Settings
 
 _log = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ def prepare(
     dataset.train, config.data.num_validation, config.data.seed
   )
   check_batch(config.train.batch_size, len(training.labels), make_mesh())
-  workdirs.claim(workdir, config, dataset, mode)
+  workdirs.check_data(workdir, dataset)
   model = _make_model(config, dataset, training)
   job = Job(
     config=config,
@@ -211,4 +212,5 @@ def _make_settings(
     style_weights=tuple(config.objective.style_weights) or ones,
     log_every=config.train.log_every,
     checkpoint_every=config.train.checkpoint_every,
+    non_finite=config.train.non_finite,
   )

@@ -6,6 +6,7 @@ checkpoint first drops the lines behind it, so that no step is told twice.
 
 import json
 import logging
+import os
 import pathlib
 import sys
 from typing import Any
@@ -52,6 +53,7 @@ class Journal:
     }
     self._file.write(json.dumps(line) + '\n')
     self._file.flush()
+    os.fsync(self._file.fileno())  # before the checkpoint that goes with it
     for name, value in progress.metrics.items():
       self._board.add_scalar(name, value, progress.step)
     self._tell(progress)

@@ -16,6 +16,7 @@ from mmjsd_jax import command, run  # noqa: E402
 from mmjsd_jax import config as configuration  # noqa: E402
 from mmjsd_jax import job as jobs  # noqa: E402
 from mmjsd_jax import workdir as workdirs  # noqa: E402
+from mmjsd_jax.interruption import Stopped, listen  # noqa: E402
 from mmjsd_jax.train import NonFiniteLoss  # noqa: E402
 
 MODES = ('train_and_evaluate', 'train', 'evaluate')
@@ -33,17 +34,20 @@ def main(argv: list[str]) -> None:
   """Runs what the flags say; every foreseen error is one line."""
   command.log_to_stderr()
   command.use_compilation_cache()
-  try:
-    if len(argv) > 1:
-      raise ValueError(f'unexpected arguments {argv[1:]}; flags need --')
-    config, workdir = _config_and_workdir()
-    job = jobs.prepare(config, workdir, mode=_MODE.value, command=_command())
-  except (ValueError, OSError, ImportError) as error:
-    command.exit_with(error)
-  try:
-    run.execute(job)
-  except (NonFiniteLoss, OSError) as error:
-    command.exit_with(error)
+  with listen() as interrupted:
+    try:
+      if len(argv) > 1:
+        raise ValueError(f'unexpected arguments {argv[1:]}; flags need --')
+      config, workdir = _config_and_workdir()
+      job = jobs.prepare(config, workdir, mode=_MODE.value, command=_command())
+    except (ValueError, OSError, ImportError) as error:
+      command.exit_with(error)
+    try:
+      run.execute(job, interrupted)
+    except Stopped as stop:
+      interrupted.exit(stop)
+    except (NonFiniteLoss, OSError) as error:
+      command.exit_with(error)
 
 
 def _config_and_workdir():

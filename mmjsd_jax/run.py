@@ -7,6 +7,7 @@ import time
 import jax
 
 from mmjsd_jax import results
+from mmjsd_jax import workdir as workdirs
 from mmjsd_jax.checkpoint import Checkpoints
 from mmjsd_jax.data.dataset import Dataset
 from mmjsd_jax.evaluation import classifiers, evaluate
@@ -15,33 +16,83 @@ from mmjsd_jax.evaluation.judges import make_judges
 from mmjsd_jax.evaluation.sample_quality import make_feature_fns
 from mmjsd_jax.evaluation.samples import samples_for_figures
 from mmjsd_jax.files import cache_dir
+from mmjsd_jax.interruption import Interruption
 from mmjsd_jax.job import Job, before_data
 from mmjsd_jax.journal import Journal
-from mmjsd_jax.train import init_params, init_state, make_mesh, train
+from mmjsd_jax.order import make_mesh
+from mmjsd_jax.step import init_params, init_state
+from mmjsd_jax.train import NonFiniteLoss, begin, train
 
 _log = logging.getLogger(__name__)
 
+# Times that the learning rate is lowered from one checkpoint.
+MAX_HALVED = 8
 
-def execute(job: Job) -> None:
-  """Trains and evaluates as the job's mode says.
+
+def execute(job: Job, interruption: Interruption | None = None) -> None:
+  """Trains and evaluates as the job's mode says; the workdir is locked.
+
+  Args:
+    job: what to do.
+    interruption: asked where work can stop. None: nothing interrupts.
 
   Raises:
     NonFiniteLoss: training diverged.
-    OSError: results cannot be written.
+    Stopped: interrupted; the same job goes on.
+    OSError: the workdir is in use, or something cannot be written.
   """
+  interruption = interruption or Interruption()
   started = results.now()
-  checkpoints = Checkpoints(job.workdir, keep=job.config.train.keep_checkpoints)
-  try:
-    if job.mode != 'evaluate':
-      _train(job, checkpoints)
-    if job.mode != 'train':
-      _evaluate(job, checkpoints, started)
-  finally:
-    checkpoints.close()
+  with workdirs.claimed(job.workdir, job.config, job.dataset, job.mode):
+    checkpoints = Checkpoints(
+      job.workdir, keep=job.config.train.keep_checkpoints
+    )
+    try:
+      if job.mode != 'evaluate':
+        _train(job, checkpoints, interruption)
+      if job.mode != 'train':
+        _evaluate(job, checkpoints, started, interruption)
+    finally:
+      checkpoints.close()
 
 
-def _train(job: Job, checkpoints: Checkpoints) -> None:
-  first_step = checkpoints.latest_step() or 0
+def _train(
+  job: Job, checkpoints: Checkpoints, interruption: Interruption
+) -> None:
+  """Trains to the end; where told so, restores and lowers the rate."""
+  num_halved, restored = 0, None
+  while True:
+    try:
+      return _train_on(job, checkpoints, interruption, 0.5**num_halved)
+    except NonFiniteLoss as error:
+      if job.settings.non_finite != 'restore':
+        raise
+      checkpoints.wait()
+      newest = checkpoints.latest_step() or 0
+      # Since this checkpoint: it holds the rate that was then in force.
+      num_halved = num_halved + 1 if newest == restored else 1
+      restored = newest
+      if num_halved > MAX_HALVED:
+        raise
+      _log.warning(
+        '%s. Back to step %d, with %g of the learning rate there',
+        error,
+        newest,
+        0.5**num_halved,
+      )
+
+
+def _train_on(
+  job: Job,
+  checkpoints: Checkpoints,
+  interruption: Interruption,
+  rate_factor: float,
+) -> None:
+  mesh = make_mesh()
+  beginning = begin(
+    job.model, job.settings, checkpoints, mesh, rate_factor=rate_factor
+  )
+  first_step = int(beginning.state.step)
   if first_step:
     _log.info('going on from step %d', first_step)
   journal = Journal(
@@ -53,26 +104,34 @@ def _train(job: Job, checkpoints: Checkpoints) -> None:
       job.settings,
       job.training,
       job.validation,
+      beginning,
       checkpoints,
-      make_mesh(),
+      mesh,
+      stop_requested=interruption.requested,
     ):
       journal.write(progress)
   finally:
     journal.close()
 
 
-def _evaluate(job: Job, checkpoints: Checkpoints, started: str) -> None:
-  options = job.config.evaluation
-  step = {
-    'final': checkpoints.latest_step,
-    'best': checkpoints.best_step,
-  }[options.checkpoint]()
-  if step is None:
+def _evaluate(
+  job: Job, checkpoints: Checkpoints, started: str, interruption: Interruption
+) -> None:
+  interruption.check()
+  if checkpoints.latest_step() is None:
     raise FileNotFoundError(f'no checkpoint to evaluate in {job.workdir}')
-  _log.info('evaluating step %d', step)
+  options = job.config.evaluation
   clock = time.monotonic()
   like = init_state(job.model, job.settings, make_mesh())
-  state, train_seconds = checkpoints.restore(like, step)
+  restored = (
+    checkpoints.restore_best(like)
+    if options.checkpoint == 'best'
+    else checkpoints.restore_newest(like, remove_damaged=False)
+  )
+  assert restored is not None
+  state, train_seconds = restored
+  step = int(state.step)
+  _log.info('evaluating step %d', step)
   untrained = init_params(before_data(job.model), job.settings)
   trained, released = _classifiers(job.dataset, as_released=options.as_released)
   feature_fns = None
@@ -100,7 +159,7 @@ def _evaluate(job: Job, checkpoints: Checkpoints, started: str) -> None:
     readings=options.readings,
     feature_fns=feature_fns,
     num_quality_samples=options.num_quality_samples,
-    progress=_progress_logger(),
+    progress=_progress_logger(interruption),
   )
   samples = samples_for_figures(
     job.model,
@@ -135,12 +194,13 @@ def _classifiers(
   return train_fn(), released
 
 
-def _progress_logger() -> evaluate.ProgressFn:
-  """Logs every stage of the evaluation as it begins."""
+def _progress_logger(interruption: Interruption) -> evaluate.ProgressFn:
+  """Logs every stage of the evaluation as it begins; stops where asked to."""
   begun = set()
 
   def progress(stage: str, done: int, total: int) -> None:
     del done
+    interruption.check()
     if stage not in begun:
       begun.add(stage)
       _log.info('evaluation: %s (%d parts)', stage, total)

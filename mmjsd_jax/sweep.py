@@ -15,6 +15,7 @@ configure_allocator()  # before JAX allocates
 from absl import app, flags  # noqa: E402
 
 from mmjsd_jax import command, sweep_run  # noqa: E402
+from mmjsd_jax.interruption import Stopped, listen  # noqa: E402
 
 
 def main(argv: list[str]) -> None:
@@ -33,10 +34,13 @@ def main(argv: list[str]) -> None:
     )
   except (ValueError, OSError, ImportError) as error:
     command.exit_with(error)
-  try:
-    outcomes = sweep_run.execute(plan)
-  except OSError as error:
-    command.exit_with(error)
+  with listen() as interruption:
+    try:
+      outcomes = sweep_run.execute(plan, interruption)
+    except Stopped as stop:
+      interruption.exit(stop)
+    except OSError as error:
+      command.exit_with(error)
   if failed := [n for n, o in outcomes.items() if o.status == 'failed']:
     command.exit_with(
       f'{len(failed)} of {len(outcomes)} points failed: {", ".join(failed)}',

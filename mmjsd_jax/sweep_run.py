@@ -28,6 +28,7 @@ from mmjsd_jax import config as configuration
 from mmjsd_jax import job as jobs
 from mmjsd_jax.files import write_atomically, write_json
 from mmjsd_jax.grid import Point, Sweep
+from mmjsd_jax.interruption import Interruption, Stopped
 from mmjsd_jax.measured import Measured
 from mmjsd_jax.sweep_curves import Chart
 from mmjsd_jax.tables import Results
@@ -89,10 +90,13 @@ def prepare(config: str, workdir: str | None, *, command: str) -> Plan:
   return Plan(sweep, points, folder, command)
 
 
-def execute(plan: Plan) -> dict[str, Outcome]:
+def execute(
+  plan: Plan, interruption: Interruption | None = None
+) -> dict[str, Outcome]:
   """Runs the points in turn; writes sweep.json after each, then the page.
 
   Raises:
+    Stopped: interrupted; the same sweep goes on.
     OSError: sweep.json, figures or page cannot be written. What fails at a
       point is in its outcome.
   """
@@ -101,7 +105,7 @@ def execute(plan: Plan) -> dict[str, Outcome]:
   _write_json(plan, outcomes)
   for index, point in enumerate(plan.points):
     clock = time.monotonic()
-    outcome = outcomes[point.name] = _run_point(plan, point)
+    outcome = outcomes[point.name] = _run_point(plan, point, interruption)
     _write_json(plan, outcomes)
     _log.info(
       'point %d of %d, %s: %s in %s%s',
@@ -149,7 +153,9 @@ def _check_workdir(workdir: pathlib.Path, sweep: Sweep) -> None:
     )
 
 
-def _run_point(plan: Plan, point: Point) -> Outcome:
+def _run_point(
+  plan: Plan, point: Point, interruption: Interruption | None
+) -> Outcome:
   folder = plan.workdir / point.name
   if results := _finished(folder, point):
     return Outcome('kept', results)
@@ -161,10 +167,12 @@ def _run_point(plan: Plan, point: Point) -> Outcome:
       mode='train_and_evaluate',
       command=grid.command(plan.sweep, point, folder),
     )
-    run.execute(job)
+    run.execute(job, interruption)
     results = _finished(folder, point)
   except (ValueError, OSError, ImportError, NonFiniteLoss) as error:
     return Outcome('failed', error=' '.join(str(error).split()))
+  except Stopped:
+    raise
   except Exception as error:  # other points may well work
     _log.exception('%s failed', point.name)
     return Outcome('failed', error=' '.join(repr(error).split()))

@@ -1,12 +1,19 @@
 """A run's folder: run.json says which configuration and data it belongs to.
 
 Beside it stand metrics.jsonl, tensorboard/, checkpoints/ and, at the end,
-results.json, report.html and figures/.
+results.json, report.html and figures/. One process at a time works in it: it
+holds .lock, which the system lets go of when the process ends, however it ends.
 """
 
+import contextlib
+import fcntl
 import json
+import logging
+import os
 import pathlib
+import platform
 import tempfile
+from collections.abc import Iterator
 from typing import Any
 
 import ml_collections
@@ -15,16 +22,20 @@ from mmjsd_jax import config as configuration
 from mmjsd_jax.data.dataset import Dataset
 from mmjsd_jax.files import write_json
 
+_log = logging.getLogger(__name__)
+
+_LOCK = '.lock'
+
 
 def check(
   workdir: pathlib.Path, config: ml_collections.ConfigDict, mode: str
 ) -> None:
-  """Refuses a folder that cannot be written or holds another run.
+  """Refuses a folder that cannot be written, is in use or holds another run.
 
   Raises:
     ValueError: another run, with what differs, or other files.
     FileNotFoundError: `mode` is 'evaluate' and there is no run.
-    OSError: a folder that cannot be written.
+    OSError: a folder that cannot be written or in which a process works.
   """
   if mode == 'evaluate':
     _stored_run(workdir)
@@ -38,11 +49,77 @@ def check(
       f'workdir must be a folder that can be written; {workdir}: '
       f'{error.strerror}'
     ) from None
+  if (workdir / _LOCK).exists():
+    with _locked(workdir):
+      pass
+  _check_run(workdir, config)
+
+
+def check_data(workdir: pathlib.Path, dataset: Dataset) -> None:
+  """Refuses other data than those that the run in `workdir` began on.
+
+  Raises:
+    ValueError: see above.
+  """
   if not (workdir / 'run.json').exists():
-    if workdir.exists() and any(workdir.iterdir()):
+    return
+  began = _stored_run(workdir)['data']
+  if began['fingerprint'] != dataset.fingerprint:
+    raise ValueError(
+      f'{workdir} holds a run on other data: {began["source"]}; now: '
+      f'{dataset.source}'
+    )
+
+
+@contextlib.contextmanager
+def claimed(
+  workdir: pathlib.Path,
+  config: ml_collections.ConfigDict,
+  dataset: Dataset,
+  mode: str,
+) -> Iterator[None]:
+  """Holds the folder for this process alone, with run.json written.
+
+  Raises:
+    OSError: another process holds it or has, since `check`, begun another run
+      in it; or it cannot be written.
+  """
+  workdir.mkdir(parents=True, exist_ok=True)
+  with _locked(workdir):
+    try:
+      _check_run(workdir, config)
+      check_data(workdir, dataset)
+    except ValueError as error:
+      raise FileExistsError(str(error)) from None
+    if mode != 'evaluate':
+      data = {'source': dataset.source, 'fingerprint': dataset.fingerprint}
+      run = {'config': configuration.to_dict(config), 'data': data}
+      write_json(workdir / 'run.json', run)
+    yield
+
+
+def stored_config(workdir: pathlib.Path) -> ml_collections.ConfigDict:
+  """The configuration of the run in `workdir`.
+
+  Raises:
+    FileNotFoundError: there is no run.
+  """
+  return configuration.from_dict(_stored_run(workdir)['config'])
+
+
+def _check_run(
+  workdir: pathlib.Path, config: ml_collections.ConfigDict
+) -> None:
+  if not (workdir / 'run.json').exists():
+    names = (
+      sorted(p.name for p in workdir.iterdir()) if workdir.exists() else []
+    )
+    # What a process that was killed at once may leave.
+    names = [n for n in names if n != _LOCK and not n.endswith('.partial')]
+    if names:
       raise ValueError(
         f'workdir must be empty or hold a run of this program; {workdir} '
-        f'holds {sorted(path.name for path in workdir.iterdir())[:5]}'
+        f'holds {names[:5]}'
       )
     return
   changed = configuration.differences(
@@ -55,39 +132,28 @@ def check(
     )
 
 
-def claim(
-  workdir: pathlib.Path,
-  config: ml_collections.ConfigDict,
-  dataset: Dataset,
-  mode: str,
-) -> None:
-  """Writes run.json, or compares the data with those that the run began on.
-
-  Raises:
-    ValueError: the run began on other data.
-    OSError: run.json cannot be written.
-  """
-  data = {'source': dataset.source, 'fingerprint': dataset.fingerprint}
-  if (workdir / 'run.json').exists():
-    began = _stored_run(workdir)['data']
-    if began['fingerprint'] != data['fingerprint']:
-      raise ValueError(
-        f'{workdir} holds a run on other data: {began["source"]}; now: '
-        f'{data["source"]}'
+@contextlib.contextmanager
+def _locked(workdir: pathlib.Path) -> Iterator[None]:
+  with (workdir / _LOCK).open('a+', encoding='utf-8') as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      file.seek(0)
+      raise BlockingIOError(
+        f'{workdir} is in use by {file.read()}; wait for it, or choose another '
+        '--workdir'
+      ) from None
+    except OSError as error:
+      _log.warning(
+        '%s lies where files cannot be locked (%s): see to it that no second '
+        'run is started on it',
+        workdir,
+        error.strerror,
       )
-  if mode != 'evaluate':
-    run = {'config': configuration.to_dict(config), 'data': data}
-    workdir.mkdir(parents=True, exist_ok=True)
-    write_json(workdir / 'run.json', run)
-
-
-def stored_config(workdir: pathlib.Path) -> ml_collections.ConfigDict:
-  """The configuration of the run in `workdir`.
-
-  Raises:
-    FileNotFoundError: there is no run.
-  """
-  return configuration.from_dict(_stored_run(workdir)['config'])
+    file.truncate(0)
+    file.write(f'process {os.getpid()} on {platform.node()}')
+    file.flush()
+    yield
 
 
 def _stored_run(workdir: pathlib.Path) -> dict[str, Any]:

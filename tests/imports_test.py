@@ -67,6 +67,9 @@ TABLE = (
   Entry('config', ('ml_collections',)),
   # Running.
   Entry('checkpoint', _RUNNING),
+  Entry('order', ('jax',)),
+  Entry('step', _RUNNING),
+  Entry('interruption', ()),
   Entry('train', _RUNNING),
   Entry('journal', ('tensorboardX', 'tqdm')),
   Entry('evaluation', (*_RUNNING, 'sklearn', 'threadpoolctl')),

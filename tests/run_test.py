@@ -3,12 +3,17 @@
 Only the classifiers are cut short; all else is what a user's command does.
 """
 
+import errno
 import functools
 import html
 import json
 import logging
+import os
 import pathlib
+import platform
 import shutil
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -281,12 +286,76 @@ def test_a_run_is_claimed_and_other_data_are_refused(tmp_path):
   workdir = tmp_path / 'deep' / 'run'
   job = _prepare(_config(), workdir)
   assert job.dataset.modalities == ('m0', 'm3')
-  assert [path.name for path in workdir.iterdir()] == ['run.json']
+  assert not workdir.exists()
+  with _claimed(job):
+    names = sorted(path.name for path in workdir.iterdir())
+    assert names == ['.lock', 'run.json']
   assert workdirs.stored_config(workdir) == _config()
   stored = _read(workdir, 'run.json')
   stored['data']['fingerprint'] = '0'
   (workdir / 'run.json').write_text(json.dumps(stored))
   assert 'holds a run on other data' in _refusal(_config(), workdir)
+
+
+def _claimed(job):
+  return workdirs.claimed(job.workdir, job.config, job.dataset, job.mode)
+
+
+def test_a_workdir_in_use_is_refused(tmp_path):
+  workdir = tmp_path / 'run'
+  job, second = (_prepare(_config(), workdir) for _ in range(2))
+  expected = f'in use by process {os.getpid()} on {platform.node()}; wait'
+  with _claimed(job):
+    assert expected in _refusal(_config(), workdir)
+    # The second found the folder free, but came too late.
+    with pytest.raises(OSError, match=expected):
+      run.execute(second)
+  with _claimed(second):
+    pass
+
+
+def test_a_run_that_was_begun_meanwhile_is_left_alone(tmp_path):
+  workdir = tmp_path / 'run'
+  late = _prepare(_config(**{'objective.preset': 'mmjsd'}), workdir)
+  with _claimed(_prepare(_config(), workdir)):
+    pass
+  with pytest.raises(FileExistsError, match="objective.preset: 'mopoe' ->"):
+    run.execute(late)
+  assert workdirs.stored_config(workdir) == _config()
+
+
+def test_a_lock_whose_process_died_is_taken_over(tmp_path):
+  workdir = tmp_path / 'run'
+  workdir.mkdir()
+  holder = subprocess.Popen(
+    [sys.executable, '-c', _HOLD_LOCK, str(workdir)], stdout=subprocess.PIPE
+  )
+  assert holder.stdout.readline() == b'held\n'
+  expected = f'is in use by process {holder.pid} on'
+  assert expected in _refusal(_config(), workdir)
+  holder.kill()
+  holder.communicate()
+  assert (workdir / '.lock').exists()
+  with _claimed(_prepare(_config(), workdir)):
+    pass
+
+
+_HOLD_LOCK = """
+import pathlib, sys
+from mmjsd_jax import workdir
+with workdir._locked(pathlib.Path(sys.argv[1])):
+  print('held', flush=True)
+  sys.stdin.read()
+"""
+
+
+def test_a_folder_that_cannot_be_locked_is_told(tmp_path, monkeypatch, caplog):
+  def refuse(*_):
+    raise OSError(errno.ENOLCK, 'No locks available')
+
+  monkeypatch.setattr(workdirs.fcntl, 'flock', refuse)
+  with _claimed(_prepare(_config(), tmp_path)):
+    assert 'cannot be locked (No locks available)' in caplog.text
 
 
 def test_embedded_digits_are_told_at_the_start(tmp_path, caplog):
@@ -310,7 +379,8 @@ def test_held_out_tuples_are_those_that_are_not_trained_on(tmp_path):
 
 
 def test_nothing_to_evaluate_is_an_error(tmp_path):
-  _prepare(_config(), tmp_path)
+  with _claimed(_prepare(_config(), tmp_path)):
+    pass
   job = _prepare(_config(), tmp_path, mode='evaluate')
   with pytest.raises(FileNotFoundError, match='no checkpoint to evaluate'):
     run.execute(job)
@@ -432,7 +502,7 @@ def test_results_that_cannot_be_written_leave_the_old_ones(copied, monkeypatch):
   with pytest.raises(OSError, match='figures'):
     run.execute(job)
   assert (copied / 'results.json').read_bytes() == before
-  assert not list(copied.glob('.*'))
+  assert [path.name for path in copied.glob('.*')] == ['.lock']
 
 
 def _metrics_of(workdir):

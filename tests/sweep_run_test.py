@@ -13,6 +13,7 @@ from PIL import Image
 from mmjsd_jax import config as configuration
 from mmjsd_jax import grid, sweep_run
 from mmjsd_jax.grid import Point
+from mmjsd_jax.interruption import Stopped
 from mmjsd_jax.train import NonFiniteLoss
 
 _BASE = """
@@ -51,7 +52,8 @@ class _World:
     assert f'--workdir={workdir}' in command
     return config, workdir
 
-  def execute(self, job):
+  def execute(self, job, interruption=None):
+    del interruption
     config, workdir = job
     self.begun.append(workdir.name)
     workdir.mkdir(parents=True, exist_ok=True)
@@ -192,8 +194,15 @@ def test_stale_results_of_a_failed_point_are_in_no_number(world):
   assert _stored()['points'][0]['metrics'] is None
 
 
+def test_a_sweep_that_is_stopped_ends_at_once(world):
+  world.errors['mopoe-beta_5-seed_0'] = Stopped('saved at step 1 of 4')
+  with pytest.raises(Stopped, match='saved at step 1 of 4'):
+    sweep_run.execute(_prepare())
+  assert world.begun == ['mopoe-beta_1-seed_0', 'mopoe-beta_5-seed_0']
+
+
 def test_a_run_without_results_has_failed(world, monkeypatch):
-  monkeypatch.setattr(sweep_run.run, 'execute', lambda job: None)
+  monkeypatch.setattr(sweep_run.run, 'execute', lambda *_: None)
   (outcome,) = sweep_run.execute(_prepare(betas=(1.0,))).values()
   assert outcome.status == 'failed'
   assert outcome.error.startswith('the run left no results in runs/s')

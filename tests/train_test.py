@@ -1,18 +1,23 @@
 """The training program: order, determinism, resuming, sharding, faults."""
 
+import contextlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from jax.sharding import AxisType
 from linear_world import make_world
 
-from mmjsd_jax import train
+from mmjsd_jax import order, train
+from mmjsd_jax import step as steps
 from mmjsd_jax.checkpoint import Checkpoints
 from mmjsd_jax.data.dataset import Split
+from mmjsd_jax.interruption import Stopped
 
 NUM_EXAMPLES = 36
-SETTINGS = train.Settings(
+SETTINGS = steps.Settings(
   seed=3,
   num_steps=10,
   batch_size=8,
@@ -41,18 +46,41 @@ def mesh_of(num_devices):
   )
 
 
-def run(folder, *, mesh=None, preset='mopoe', validation=None, **changes):
-  """The last state, and all that training told on the way."""
-  model, split = world(preset)
+def run(
+  folder,
+  *,
+  mesh=None,
+  preset='mopoe',
+  split=None,
+  validation=None,
+  rate_factor=1.0,
+  stop_requested=lambda: False,
+  told=None,
+  **changes,
+):
+  """The last state, and all that training told on the way, `told` included."""
+  model, clean = world(preset)
   settings = SETTINGS._replace(**changes)
   mesh = mesh or mesh_of(1)
-  checkpoints = Checkpoints(folder, keep=5)
-  told = list(
-    train.train(model, settings, split, validation, checkpoints, mesh)
-  )
-  like = train.init_state(model, settings, mesh)
-  state, _ = checkpoints.restore(like, settings.num_steps)
-  checkpoints.close()
+  told = [] if told is None else told
+  with contextlib.closing(Checkpoints(folder, keep=5)) as checkpoints:
+    beginning = train.begin(
+      model, settings, checkpoints, mesh, rate_factor=rate_factor
+    )
+    told.extend(
+      train.train(
+        model,
+        settings,
+        split or clean,
+        validation,
+        beginning,
+        checkpoints,
+        mesh,
+        stop_requested=stop_requested,
+      )
+    )
+    like = steps.init_state(model, settings, mesh)
+    state, _ = checkpoints.restore(like, settings.num_steps)
   return jax.device_get(state), told
 
 
@@ -63,32 +91,6 @@ def assert_bit_equal(left, right):
 @pytest.fixture(scope='module')
 def uninterrupted(tmp_path_factory):
   return run(tmp_path_factory.mktemp('uninterrupted'))
-
-
-def test_every_epoch_is_another_permutation(key):
-  order = train.Order(key, NUM_EXAMPLES, 9)
-  epochs = np.asarray(jax.vmap(order.epoch)(jnp.array([0, 4, 8])))
-  np.testing.assert_array_equal(
-    np.sort(epochs), np.tile(np.arange(NUM_EXAMPLES), (3, 1))
-  )
-  assert len(np.unique(epochs, axis=0)) == 3
-
-
-def test_an_epoch_serves_every_example_once(key):
-  order = train.Order(key, NUM_EXAMPLES, 9)
-  rows = [
-    order.batch(jnp.int32(step), order.epoch(jnp.int32(step)))
-    for step in range(4, 8)
-  ]
-  assert sorted(np.concatenate(rows)) == list(range(NUM_EXAMPLES))
-
-
-def test_next_epoch_carries_what_epoch_computes(key):
-  order = train.Order(key, NUM_EXAMPLES, 9)
-  current = order.epoch(jnp.int32(0))
-  for step in range(1, 9):
-    current = order.next_epoch(jnp.int32(step), current)
-    np.testing.assert_array_equal(current, order.epoch(jnp.int32(step)))
 
 
 def test_training_lowers_the_loss(uninterrupted):
@@ -115,9 +117,14 @@ def test_resumed_run_is_bit_equal(uninterrupted, tmp_path):
   assert told[0].metrics == uninterrupted[1][-1].metrics
 
 
-def test_dispatch_length_changes_nothing(uninterrupted, tmp_path):
-  state, _ = run(tmp_path, log_every=1)
+@pytest.mark.parametrize('seconds', [0.0, 1e9])
+def test_dispatch_length_changes_nothing(
+  uninterrupted, tmp_path, monkeypatch, seconds
+):
+  monkeypatch.setattr(train, 'DISPATCH_SECONDS', seconds)
+  state, told = run(tmp_path)
   assert_bit_equal(state, uninterrupted[0])
+  assert [p.metrics for p in told] == [p.metrics for p in uninterrupted[1]]
 
 
 def test_finished_run_is_left_alone(tmp_path):
@@ -150,8 +157,8 @@ def test_validation_loss_counts_every_example_once():
     {name: x[rows] for name, x in split.inputs.items()}, split.labels[rows]
   )
   mesh = mesh_of(1)
-  params = train.init_state(model, SETTINGS, mesh).params
-  loss = train.make_validation_loss(model, SETTINGS, held_out, mesh)(params)
+  params = steps.init_state(model, SETTINGS, mesh).params
+  loss = steps.make_validation_loss(model, SETTINGS, held_out, mesh)(params)
 
   _, _, key_noise = jax.random.split(jax.random.key(SETTINGS.seed), 3)
   key_chunks = jax.random.fold_in(key_noise, 2**32 - 1)
@@ -178,15 +185,129 @@ def test_validation_loss_is_told_and_chooses_the_best(tmp_path):
   checkpoints.close()
 
 
-def test_non_finite_loss_names_its_step(tmp_path):
+class AskedTimes:
+  """Asks to stop the n-th time that it is asked."""
+
+  def __init__(self, times):
+    self._left = times
+
+  def __call__(self):
+    self._left -= 1
+    return self._left == 0
+
+
+@pytest.mark.parametrize('times', [1, 5, 7])
+def test_a_run_that_is_stopped_anywhere_is_bit_equal(
+  uninterrupted, tmp_path, monkeypatch, times
+):
+  monkeypatch.setattr(train, 'DISPATCH_SECONDS', 0.0)  # a step at a time
+  told = []
+  with pytest.raises(Stopped, match=f'saved at step {times} of 10'):
+    run(tmp_path, stop_requested=AskedTimes(times), told=told)
+  state, told = run(tmp_path, told=told)
+  assert_bit_equal(state, uninterrupted[0])
+  assert [p.step for p in told] == [5, 10]
+  assert [p.metrics for p in told] == [p.metrics for p in uninterrupted[1]]
+
+
+def test_a_line_of_metrics_is_told_before_its_checkpoint(tmp_path):
   model, split = world()
-  for x in split.inputs.values():
-    x[:] = 1e30  # the square overflows
-  checkpoints = Checkpoints(tmp_path)
-  with pytest.raises(train.NonFiniteLoss, match='at step 0;'):
-    list(train.train(model, SETTINGS, split, None, checkpoints, mesh_of(1)))
-  assert checkpoints.latest_step() is None
-  checkpoints.close()
+  mesh = mesh_of(1)
+  with contextlib.closing(Checkpoints(tmp_path, keep=5)) as checkpoints:
+    beginning = train.begin(model, SETTINGS, checkpoints, mesh)
+    for progress in train.train(
+      model, SETTINGS, split, None, beginning, checkpoints, mesh
+    ):
+      checkpoints.wait()
+      assert checkpoints.latest_step() == {5: None, 10: 5}[progress.step]
+
+
+# --- what is not finite -------------------------------------------------------
+
+
+def poisoned(number):
+  """The split with an example of step `number` whose square overflows."""
+  _, split = world()
+  shuffled = steps.make_order(SETTINGS, NUM_EXAMPLES)
+  step = jnp.int32(number)
+  rows = shuffled.batch(step, shuffled.epoch(step))
+  split.inputs['m1'][rows[0]] = 1e30
+  return split
+
+
+@pytest.mark.parametrize('bad_step', [0, 2])
+def test_non_finite_loss_names_step_and_origin(tmp_path, bad_step):
+  told = []
+  with pytest.raises(train.NonFiniteLoss) as error:
+    run(tmp_path, split=poisoned(bad_step), told=told)
+  assert str(error.value).startswith(
+    f'step {bad_step}: loss or gradient is not finite. First: '
+  )
+  assert 'log_likelihood/m1' in str(error.value)
+  assert not told
+  with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
+    assert checkpoints.latest_step() is None
+
+
+def test_what_is_not_finite_is_told_in_order():
+  model, split = world()
+  data = order.to_device(split, mesh_of(1))
+  state = steps.init_state(model, SETTINGS, mesh_of(1))
+  assert steps.diagnose(model, SETTINGS, state, data) == []
+  encoder = state.params['m0']['encoder']
+  encoder['Dense_0']['kernel'] *= jnp.float32(1e38)
+  found = steps.diagnose(model, SETTINGS, state, data)
+  assert found[0] == 'mean of the posterior of m0'
+  assert 'gradient of the encoder of m0' in found
+  assert not [name for name in found if name.startswith('parameters')]
+
+
+def test_a_skipped_step_changes_nothing_and_is_counted(tmp_path, caplog):
+  skip = {'split': poisoned(2), 'non_finite': 'skip', 'log_every': 4}
+  state, (line,) = run(tmp_path / 'a', num_steps=4, **skip)
+  assert 'step 2: loss or gradient is not finite' in caplog.text
+  assert 'The step is skipped' in caplog.text
+  assert (int(state.step), int(state.num_skipped)) == (4, 1)
+  assert int(state.tally.num_steps) == 3
+  assert int(optax.tree.get(state.opt_state, 'count')) == 3
+  assert line.metrics['skipped_steps'] == 1
+  assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
+  # Stopped right behind the step, it goes on as if it had not been.
+  run(tmp_path / 'b', num_steps=3, **skip)
+  resumed, _ = run(tmp_path / 'b', num_steps=4, **skip)
+  assert_bit_equal(resumed, state)
+
+
+def test_a_line_of_skipped_steps_alone_is_left_out(tmp_path):
+  _, told = run(
+    tmp_path,
+    split=poisoned(2),
+    non_finite='skip',
+    log_every=1,
+    checkpoint_every=1,
+    num_steps=4,
+  )
+  assert [progress.step for progress in told] == [1, 2, 4]
+
+
+def test_skipping_ends_where_nothing_else_is_left(tmp_path):
+  _, split = world()
+  split.inputs['m1'][:] = 1e30
+  with pytest.raises(train.NonFiniteLoss, match='step 9: .* 9 steps before it'):
+    run(tmp_path, split=split, non_finite='skip', num_steps=20)
+
+
+def test_the_lowered_rate_is_part_of_the_run(uninterrupted, tmp_path):
+  run(tmp_path, num_steps=5)
+  state, (line,) = run(
+    tmp_path, num_steps=10, rate_factor=0.5, non_finite='restore'
+  )
+  assert state.rate_scale == 0.5
+  assert line.metrics['learning_rate'] == SETTINGS.learning_rate / 2
+  again, _ = run(tmp_path, num_steps=10, non_finite='restore')
+  assert again.rate_scale == 0.5
+  left, right = (jax.tree.leaves(s.params) for s in (state, uninterrupted[0]))
+  assert not np.array_equal(left[0], right[0])
 
 
 @pytest.mark.parametrize(

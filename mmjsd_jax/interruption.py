@@ -1,0 +1,110 @@
+"""SIGTERM and SIGINT: the program ends soon, and where nothing is lost.
+
+Work asks `Interruption.requested` where it can stop. Where nothing asks for a
+while, as during a compilation, the program ends all the same: what is on disk
+is whole at every moment, so the same command goes on.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from typing import NoReturn
+
+# Schedulers kill after 30 s as a rule.
+GRACE_SECONDS = 8.0
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Stopped(Exception):
+  """Work was asked to stop and has saved what was to be saved."""
+
+
+class Interruption:
+  """Whether a signal has asked this program to end, and which."""
+
+  def __init__(self):
+    self._signal: signal.Signals | None = None
+    self._heard = threading.Event()
+
+  def requested(self) -> bool:
+    """Whether the work shall stop here. Whoever hears True ends soon."""
+    if self._signal is None:
+      return False
+    self._heard.set()
+    return True
+
+  def check(self) -> None:
+    """Stops work that has nothing to save.
+
+    Raises:
+      Stopped: a signal came.
+    """
+    if self.requested():
+      raise Stopped('nothing was to be saved')
+
+  def exit(self, reason: object) -> NoReturn:
+    """Ends the program, telling why.
+
+    The status is 128 + the signal's number, as shells have it: not zero, so
+    that a scheduler starts the run again.
+    """
+    print(self._message(reason), file=sys.stderr)
+    sys.exit(self._status)
+
+  def _watch(self, file_descriptor: int) -> None:
+    """Reads signals until the other end closes."""
+    while numbers := os.read(file_descriptor, 1):
+      if numbers[0] not in _SIGNALS:
+        continue
+      if self._signal is not None:
+        self._exit_now('at once, since a second one came')
+      self._signal = signal.Signals(numbers[0])
+      threading.Thread(target=self._insist, daemon=True).start()
+
+  def _insist(self) -> None:
+    if not self._heard.wait(GRACE_SECONDS):
+      self._exit_now(
+        'in work that cannot stop by itself: on disk is the newest checkpoint'
+      )
+
+  def _exit_now(self, reason: str) -> NoReturn:
+    print(self._message(reason), file=sys.stderr, flush=True)
+    os._exit(self._status)
+
+  @property
+  def _status(self) -> int:
+    return 128 + (self._signal or 0)
+
+  def _message(self, reason: object) -> str:
+    name = self._signal.name if self._signal else 'a request'
+    return f'stopped by {name}, {reason}; the same command goes on from there'
+
+
+@contextlib.contextmanager
+def listen() -> Iterator[Interruption]:
+  """Takes over SIGTERM and SIGINT; a second one ends the program at once.
+
+  In the main thread. A thread reads them, since Python tells the main thread of
+  a signal only when that returns from compiled code.
+  """
+  interruption = Interruption()
+  reading, writing = os.pipe()
+  os.set_blocking(writing, False)
+  before = signal.set_wakeup_fd(writing)
+  handlers = {s: signal.signal(s, lambda *_: None) for s in _SIGNALS}
+  thread = threading.Thread(
+    target=interruption._watch, args=(reading,), daemon=True
+  )
+  thread.start()
+  try:
+    yield interruption
+  finally:
+    for number, handler in handlers.items():
+      signal.signal(number, handler)
+    signal.set_wakeup_fd(before)
+    os.close(writing)
+    thread.join()
+    os.close(reading)

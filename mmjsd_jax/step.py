@@ -1,0 +1,343 @@
+"""One training step, and the jitted, donated program of many.
+
+The batch of step t, and every draw in it, is a function of (seed, t): the step
+number is the whole state of data and randomness. A run that stops and goes on
+therefore computes what an uninterrupted one does, to the bit on a CPU.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from mmjsd_jax.data.dataset import Split
+from mmjsd_jax.model import Model, Params
+from mmjsd_jax.objectives import ElboTerms
+from mmjsd_jax.order import Data, Order, to_device
+
+
+class Settings(NamedTuple):
+  """What training does, in plain numbers."""
+
+  seed: int
+  num_steps: int
+  batch_size: int
+  learning_rate: float
+  beta: float
+  beta_warmup_steps: int  # in which beta rises from 0, in proportion
+  beta_style: float
+  likelihood_weights: tuple[float, ...]
+  style_weights: tuple[float, ...]
+  log_every: int
+  checkpoint_every: int
+  non_finite: str = 'stop'  # of config.NON_FINITE
+
+
+class Tally(NamedTuple):
+  """What the next line of metrics is made of."""
+
+  sums: dict[str, jax.Array]
+  num_steps: jax.Array  # int32, steps in the sums
+
+
+class TrainState(NamedTuple):
+  """Everything that training changes."""
+
+  params: Params
+  opt_state: optax.OptState
+  step: jax.Array  # int32, steps taken
+  tally: Tally
+  num_skipped: jax.Array  # int32, steps without an update: not finite
+  rate_scale: jax.Array  # float32, of the learning rate
+
+
+class Report(NamedTuple):
+  """What of the state the host reads; unlike the state it is not donated."""
+
+  step: jax.Array
+  tally: Tally
+  num_skipped: jax.Array
+  rate_scale: jax.Array
+
+
+def init_params(model: Model, settings: Settings) -> Params:
+  """The parameters at step 0."""
+  key, *_ = _keys(settings.seed)
+  return model.init(key)
+
+
+def init_state(model: Model, settings: Settings, mesh: Mesh) -> TrainState:
+  """The state at step 0, on every device."""
+  params = init_params(model, settings)
+  state = TrainState(
+    params,
+    jax.jit(_optimizer(settings).init)(params),
+    jnp.zeros((), jnp.int32),
+    _no_steps(model),
+    jnp.zeros((), jnp.int32),
+    jnp.ones((), jnp.float32),
+  )
+  return jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
+
+
+def make_order(settings: Settings, num_examples: int) -> Order:
+  """The order in which a run goes through so many examples."""
+  _, key_order, *_ = _keys(settings.seed)
+  return Order(key_order, num_examples, settings.batch_size)
+
+
+def first_epoch(settings: Settings, data: Data, step: int) -> jax.Array:
+  """The order of the epoch that `step` is in, to begin `train_steps` with."""
+  return jax.jit(make_order(settings, data.num_examples).epoch)(jnp.int32(step))
+
+
+def make_train_steps(
+  model: Model, settings: Settings, mesh: Mesh
+) -> jax.stages.Wrapped:
+  """A jitted (state, epoch, data, num_steps) -> (state, epoch, report, finite).
+
+  `num_steps` is dynamic: one compilation serves any number of steps, and how a
+  run is cut into dispatches changes nothing. State and epoch are donated. It
+  ends, with `finite` False, before a step whose loss or gradient is not finite:
+  that step changes nothing.
+  """
+  optimizer = _optimizer(settings)
+  over_devices = NamedSharding(mesh, PartitionSpec('data'))
+
+  def step(state: TrainState, data: Data, rows: jax.Array):
+    rows = jax.lax.with_sharding_constraint(rows, over_devices)
+    metrics, grads = _metrics_and_grads(model, settings, state, data, rows)
+    metrics['gradient_norm'] = optax.tree.norm(grads)
+    finite = jnp.isfinite(metrics['loss']) & jnp.isfinite(
+      metrics['gradient_norm']
+    )
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    updates = jax.tree.map(lambda leaf: leaf * state.rate_scale, updates)
+    tally = _tally(model, settings, state)
+    new_state = state._replace(
+      params=optax.apply_updates(state.params, updates),
+      opt_state=opt_state,
+      step=state.step + 1,
+      tally=Tally(
+        jax.tree.map(jnp.add, tally.sums, metrics), tally.num_steps + 1
+      ),
+    )
+    state = jax.tree.map(
+      lambda new, old: jnp.where(finite, new, old), new_state, state
+    )
+    return state, finite
+
+  def steps(
+    state: TrainState, epoch: jax.Array, data: Data, num_steps: jax.Array
+  ):
+    order = make_order(settings, data.num_examples)
+
+    def goes_on(carry):
+      num_done, _, _, finite = carry
+      return finite & (num_done < num_steps)
+
+    def body(carry):
+      num_done, state, epoch, _ = carry
+      epoch = order.next_epoch(state.step, epoch)
+      state, finite = step(state, data, order.batch(state.step, epoch))
+      return num_done + 1, state, epoch, finite
+
+    carry = (jnp.zeros((), jnp.int32), state, epoch, jnp.ones((), bool))
+    _, state, epoch, finite = jax.lax.while_loop(goes_on, body, carry)
+    return state, epoch, report_of(state), finite
+
+  return jax.jit(steps, donate_argnums=(0, 1))
+
+
+def report_of(state: TrainState) -> Report:
+  """What of `state` the host reads."""
+  return Report(*(getattr(state, name) for name in Report._fields))
+
+
+def skip_step(
+  model: Model, settings: Settings, state: TrainState
+) -> TrainState:
+  """The state behind the next step, without that step's update."""
+  return state._replace(
+    step=state.step + 1,
+    tally=_tally(model, settings, state),
+    num_skipped=state.num_skipped + 1,
+  )
+
+
+def make_validation_loss(
+  model: Model, settings: Settings, split: Split, mesh: Mesh
+) -> Callable[[Params], jax.Array]:
+  """A jitted function from parameters to the mean loss over `split`.
+
+  In chunks of the batch size; the padding of the last one is masked out. The
+  same draws at every call.
+  """
+  num_examples = len(split.labels)
+  num_chunks = -(-num_examples // settings.batch_size)
+  padded = num_chunks * settings.batch_size
+  rows = np.arange(padded).reshape(num_chunks, -1)
+  data = to_device(split, mesh)
+  _, _, key_noise, key_access = _keys(settings.seed)
+  no_step = 2**32 - 1
+  key_chunks = jax.random.fold_in(key_noise, no_step)
+  key_access = jax.random.fold_in(key_access, no_step)
+
+  @jax.jit
+  def loss(params: Params, data: Data) -> jax.Array:
+    def chunk(index_and_rows):
+      index, rows = index_and_rows
+      batch = model.access(
+        jax.random.fold_in(key_access, index),
+        data.batch(jnp.minimum(rows, num_examples - 1)),
+      )
+      key = jax.random.fold_in(key_chunks, index)
+      terms = _terms(params, model, settings, key, batch, settings.beta)
+      return -jnp.sum(jnp.where(rows < num_examples, terms.objective, 0))
+
+    sums = jax.lax.map(chunk, (jnp.arange(num_chunks), jnp.asarray(rows)))
+    return jnp.sum(sums) / num_examples
+
+  return lambda params: loss(params, data)
+
+
+def diagnose(
+  model: Model, settings: Settings, state: TrainState, data: Data
+) -> list[str]:
+  """What is not finite in the next step, in the order in which it is computed.
+
+  Returns:
+    Such as ['log-variance of the posterior of m0', 'regulariser', ...]; empty
+    if all is finite.
+  """
+
+  @jax.jit
+  def quantities(state: TrainState, data: Data) -> dict[str, Any]:
+    order = make_order(settings, data.num_examples)
+    rows = order.batch(state.step, order.epoch(state.step))
+    batch = _batch(model, settings, state, data, rows)
+    posteriors = model.encode(state.params, batch)
+    metrics, grads = _metrics_and_grads(model, settings, state, data, rows)
+    named = {}
+    for name in model.modalities:
+      named[f'parameters of {name}'] = state.params[name]
+      named[f'input of {name}'] = batch[name]
+    for index, name in enumerate(model.modalities):
+      for which, leaf in posteriors.shared._asdict().items():
+        named[f'{which} of the posterior of {name}'] = leaf[index]
+      for which, leaf in posteriors.styles[index]._asdict().items():
+        named[f'{which} of the style of {name}'] = leaf
+    named |= {name: v for name, v in metrics.items() if name != 'loss'}
+    named['loss'] = metrics['loss']
+    for name in model.modalities:
+      for part, leaves in grads[name].items():
+        named[f'gradient of the {part} of {name}'] = leaves
+    # JAX sorts dicts by name.
+    return {
+      name: (index, optax.tree.sum(jax.tree.map(_num_bad, tree)))
+      for index, (name, tree) in enumerate(named.items())
+    }
+
+  found = jax.device_get(quantities(state, data))
+  bad = sorted((index, name) for name, (index, n) in found.items() if n)
+  return [name for _, name in bad]
+
+
+def _num_bad(leaf: jax.Array) -> jax.Array:
+  return jnp.sum(~jnp.isfinite(leaf))
+
+
+def _metrics_and_grads(model, settings, state, data, rows):
+  """Of the next step, on the examples `rows`."""
+  _, _, key_noise, _ = _keys(settings.seed)
+  (_, metrics), grads = jax.value_and_grad(_loss, has_aux=True)(
+    state.params,
+    model,
+    settings,
+    jax.random.fold_in(key_noise, state.step),
+    _batch(model, settings, state, data, rows),
+    _beta(settings, state.step),
+  )
+  return metrics, grads
+
+
+def _batch(model, settings, state, data, rows):
+  *_, key_access = _keys(settings.seed)
+  return model.access(
+    jax.random.fold_in(key_access, state.step), data.batch(rows)
+  )
+
+
+def _beta(settings: Settings, step: jax.Array) -> jax.Array:
+  """beta at a step. MVAE's code and mmJSD's have such a warm-up too."""
+  if not settings.beta_warmup_steps:
+    return jnp.float32(settings.beta)
+  return settings.beta * jnp.minimum(step / settings.beta_warmup_steps, 1)
+
+
+def _loss(params, model, settings, key, batch, beta):
+  """The mean negative objective over the batch, and its terms."""
+  terms = _terms(params, model, settings, key, batch, beta)
+  means = jax.tree.map(lambda leaf: jnp.mean(leaf, axis=-1), terms)
+  return -means.objective, _metrics(model, means)
+
+
+def _metrics(model: Model, means: ElboTerms) -> dict[str, jax.Array]:
+  metrics = {
+    'loss': -means.objective,
+    'log_likelihood': jnp.sum(means.log_likelihoods),
+    'regulariser': means.regulariser,
+  }
+  if model.objective.unimodal_elbos:
+    metrics['unimodal_log_likelihood'] = jnp.sum(means.unimodal_log_likelihoods)
+    metrics['unimodal_regulariser'] = jnp.sum(means.unimodal_regularisers)
+  for index, modality in enumerate(model.modality_list):
+    name = modality.name
+    metrics[f'log_likelihood/{name}'] = means.log_likelihoods[index]
+    if modality.style_dim:
+      metrics[f'style_regulariser/{name}'] = means.style_regularisers[index]
+  return metrics
+
+
+def _tally(model: Model, settings: Settings, state: TrainState) -> Tally:
+  """That of the state; empty where a line of metrics begins."""
+  begins = state.step % settings.log_every == 0
+  return jax.tree.map(
+    lambda empty, sums: jnp.where(begins, empty, sums),
+    _no_steps(model),
+    state.tally,
+  )
+
+
+def _no_steps(model: Model) -> Tally:
+  zero, zeros = jnp.zeros(()), jnp.zeros(len(model.modality_list))
+  names = _metrics(model, ElboTerms(zero, zeros, zero, zeros, zeros, zeros))
+  return Tally(
+    {name: jnp.zeros(()) for name in (*names, 'gradient_norm')},
+    jnp.zeros((), jnp.int32),
+  )
+
+
+def _terms(params, model, settings, key, batch, beta):
+  return model.elbo(
+    key,
+    params,
+    batch,
+    beta=beta,
+    likelihood_weights=jnp.asarray(settings.likelihood_weights),
+    beta_style=settings.beta_style,
+    style_weights=jnp.asarray(settings.style_weights),
+  )
+
+
+def _optimizer(settings: Settings) -> optax.GradientTransformation:
+  return optax.adam(settings.learning_rate)
+
+
+def _keys(seed: int) -> jax.Array:
+  """Keys for parameters, order of examples, draws, and access to examples."""
+  return jax.random.split(jax.random.key(seed), 4)
