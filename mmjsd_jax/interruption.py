@@ -60,15 +60,13 @@ class Interruption:
       if numbers[0] not in _SIGNALS:
         continue
       if self._signal is not None:
-        self._exit_now('at once, since a second one came')
+        self._exit_now('at once: a second one came')
       self._signal = signal.Signals(numbers[0])
       threading.Thread(target=self._insist, daemon=True).start()
 
   def _insist(self) -> None:
     if not self._heard.wait(GRACE_SECONDS):
-      self._exit_now(
-        'in work that cannot stop by itself: on disk is the newest checkpoint'
-      )
+      self._exit_now('in work that cannot stop by itself')
 
   def _exit_now(self, reason: str) -> NoReturn:
     print(self._message(reason), file=sys.stderr, flush=True)
@@ -80,7 +78,7 @@ class Interruption:
 
   def _message(self, reason: object) -> str:
     name = self._signal.name if self._signal else 'a request'
-    return f'stopped by {name}, {reason}; the same command goes on from there'
+    return f'stopped by {name}, {reason}; the same command goes on'
 
 
 @contextlib.contextmanager
