@@ -328,6 +328,17 @@ def _cautions(results: Results) -> list[str]:
   after, before = _likelihoods(results)
   if tables.is_number(after) and tables.is_number(before) and after < before:
     cautions.append('log p(x) is lower than before training.')
+  if skipped := training.get('skipped_steps'):
+    cautions.append(
+      f'{count(skipped)} of {count(training["steps"])} steps were skipped: '
+      'their loss or gradient was not finite.'
+    )
+  if training.get('learning_rate_scale', 1) != 1:
+    cautions.append(
+      'The learning rate ended at '
+      f'{training["learning_rate_scale"]:g} of its value: it was lowered '
+      'whenever the loss or a gradient was not finite.'
+    )
   return cautions
 
 
@@ -362,12 +373,28 @@ def _run(results: Results) -> Table:
     *((("Inception's weights (SHA-256)", sha256),) if sha256 else ()),
     ('checkpoint evaluated', f'step {count(training.get("checkpoint_step"))}'),
     ('device', tables.device(results['environment'])),
+    ('run again', _determinism(results['environment'])),
     ('started, finished', f'{results["started"]}, {results["finished"]}'),
     ('command', results['command']),
     ('working directory', results['workdir']),
     ('program', f'mmjsd_jax {results["version"]}'),
   )
   return Table('What was run.', ('what', 'value'), rows)
+
+
+def _determinism(environment: Results) -> str:
+  """What the same command gives once more."""
+  flags = environment.get('xla_flags', '')
+  if environment.get('platform') != 'gpu':
+    return (
+      'the same command gives the same bits, with these versions and devices'
+    )
+  if '--xla_gpu_deterministic_ops=true' in flags:
+    return 'the same bits by --xla_gpu_deterministic_ops=true, as XLA promises'
+  return (
+    'not the same bits: on a GPU, XLA chooses algorithms by their speed and may '
+    'add in any order. XLA_FLAGS=--xla_gpu_deterministic_ops=true forbids it'
+  )
 
 
 def _measured_on(results: Results) -> str:

@@ -16,7 +16,7 @@ from mmjsd_jax.evaluation.samples import FigureSamples
 from mmjsd_jax.files import write_json
 from mmjsd_jax.job import Job
 from mmjsd_jax.journal import read_metrics
-from mmjsd_jax.model import Params
+from mmjsd_jax.step import TrainState
 
 _log = logging.getLogger(__name__)
 
@@ -121,9 +121,10 @@ def _tell(metrics: dict[str, Any]) -> None:
 
 
 def training_block(
-  job: Job, step: int, seconds: float, params: Params
+  job: Job, state: TrainState, seconds: float
 ) -> dict[str, Any]:
-  """The block 'training': length, time and history up to `step`."""
+  """The block 'training': length, time and history up to the state's step."""
+  step = int(state.step)
   batch_size = job.settings.batch_size
   steps_per_epoch = len(job.training.labels) // batch_size
   return {
@@ -133,7 +134,9 @@ def training_block(
     'batch_size': batch_size,
     'seconds': round(seconds, 1),
     'samples_per_second': round(step * batch_size / seconds, 1),
-    'num_parameters': sum(leaf.size for leaf in jax.tree.leaves(params)),
+    'num_parameters': sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+    'skipped_steps': int(state.num_skipped),
+    'learning_rate_scale': float(state.rate_scale),
     'history': read_metrics(job.workdir),
     'checkpoint_step': step,
   }
@@ -161,6 +164,7 @@ def _environment() -> dict[str, Any]:
     'device': jax.devices()[0].device_kind,
     'num_devices': jax.device_count(),
     'num_processes': jax.process_count(),
+    'xla_flags': os.environ.get('XLA_FLAGS', ''),
     'cpu_count': len(os.sched_getaffinity(0))
     if hasattr(os, 'sched_getaffinity')
     else os.cpu_count(),

@@ -130,8 +130,7 @@ def _evaluate(
   )
   assert restored is not None
   state, train_seconds = restored
-  step = int(state.step)
-  _log.info('evaluating step %d', step)
+  _log.info('evaluating step %d', state.step)
   untrained = init_params(before_data(job.model), job.settings)
   trained, released = _classifiers(job.dataset, as_released=options.as_released)
   feature_fns = None
@@ -173,7 +172,7 @@ def _evaluate(
     results.make_results(
       job,
       started=started,
-      training=results.training_block(job, step, train_seconds, state.params),
+      training=results.training_block(job, state, train_seconds),
       metrics=metrics,
       seconds=time.monotonic() - clock,
     ),
