@@ -7,8 +7,8 @@ number of compiled programs, the number of checkpoints. What comes before the
 third checkpoint, and the first tenth of the time, warms up. The exit status is
 1 if, from the first half of the rest to the second, the median memory grows by
 more than a hundredth, if a program is compiled, or if there are ever more
-checkpoints than are to be kept, with one that has just been written. A checkpoint is written every few seconds, so that an
-hour has more of them than most runs in their life.
+checkpoints than are to be kept, with one that has just been written. There is
+one every few seconds, so that an hour has more than most runs in their life.
 """
 
 import argparse

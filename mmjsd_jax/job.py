@@ -35,11 +35,13 @@ class Job(NamedTuple):
   model: Model
   settings: Settings
   inception: Inception | None = None  # to measure samples by FID
+  substituted_checkpoint: str = ''  # what was evaluated in its place
 
   @property
   def substitutions(self) -> list[str]:
-    """What stands in for the papers' data, and why. Empty if nothing does."""
-    return [self.dataset.substituted] if self.dataset.substituted else []
+    """What stands in for what was asked, and why. Empty if nothing does."""
+    said = (self.dataset.substituted, self.substituted_checkpoint)
+    return [text for text in said if text]
 
 
 def prepare(

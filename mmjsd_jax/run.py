@@ -118,19 +118,26 @@ def _evaluate(
   job: Job, checkpoints: Checkpoints, started: str, interruption: Interruption
 ) -> None:
   interruption.check()
-  if checkpoints.latest_step() is None:
-    raise FileNotFoundError(f'no checkpoint to evaluate in {job.workdir}')
   options = job.config.evaluation
+  is_best = options.checkpoint == 'best'
+  wanted = checkpoints.best_step() if is_best else checkpoints.latest_step()
+  if wanted is None:
+    raise FileNotFoundError(f'no checkpoint to evaluate in {job.workdir}')
   clock = time.monotonic()
   like = init_state(job.model, job.settings, make_mesh())
   restored = (
     checkpoints.restore_best(like)
-    if options.checkpoint == 'best'
+    if is_best
     else checkpoints.restore_newest(like, remove_damaged=False)
   )
   assert restored is not None
   state, train_seconds = restored
-  _log.info('evaluating step %d', state.step)
+  if (step := int(state.step)) != wanted:
+    job = job._replace(
+      substituted_checkpoint=f'Checkpoint {wanted} is damaged: that of step '
+      f'{step} was evaluated in its place.'
+    )
+  _log.info('evaluating step %d', step)
   untrained = init_params(before_data(job.model), job.settings)
   trained, released = _classifiers(job.dataset, as_released=options.as_released)
   feature_fns = None

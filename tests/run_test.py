@@ -25,7 +25,7 @@ from PIL import Image
 
 from mmjsd_jax import config as configuration
 from mmjsd_jax import job as jobs
-from mmjsd_jax import journal, results, run
+from mmjsd_jax import journal, results, run, snapshot
 from mmjsd_jax import workdir as workdirs
 from mmjsd_jax.data import idx, polymnist
 from mmjsd_jax.evaluation import classifiers
@@ -33,6 +33,7 @@ from mmjsd_jax.evaluation.classifier_networks import DigitClassifier
 from mmjsd_jax.evaluation.inception import Inception
 from mmjsd_jax.gaussian import Gaussian
 from mmjsd_jax.modalities import polymnist_image
+from mmjsd_jax.train import NonFiniteLoss
 
 _LOAD = polymnist.load
 MODES = ('train_and_evaluate', 'train', 'evaluate')
@@ -490,6 +491,103 @@ def test_a_longer_run_goes_on(copied, monkeypatch):
   assert lines[:2] == first
   assert [line['step'] for line in lines] == [2, 4, 6, 8]
   assert workdirs.stored_config(copied).train.num_steps == 8
+
+
+def test_a_damaged_checkpoint_is_told_in_results_and_report(
+  copied, monkeypatch
+):
+  state = copied / 'checkpoints' / '4' / 'manifest'
+  state.write_bytes(state.read_bytes()[:-9])
+  _make_cheap(monkeypatch)
+  monkeypatch.setattr(run.evaluate, 'evaluate', _metrics_of(copied))
+  run.execute(_prepare(_config(), copied, mode='evaluate'))
+  said = 'Checkpoint 4 is damaged: that of step 2 was evaluated in its place.'
+  results = _read(copied)
+  assert results['substitutions'][-1] == said
+  assert results['training']['checkpoint_step'] == 2
+  assert said in html.unescape((copied / 'report.html').read_text('utf-8'))
+
+
+def test_a_damaged_checkpoint_is_trained_again(copied, monkeypatch):
+  _make_cheap(monkeypatch)
+  before = journal.read_metrics(copied)
+  manifest = copied / 'checkpoints' / '4' / 'manifest'
+  leaves = snapshot.read_manifest(manifest.parent).leaves
+  manifest.write_bytes(manifest.read_bytes()[:-9])
+  run.execute(_prepare(_config(), copied, mode='train'))
+  assert snapshot.read_manifest(manifest.parent).leaves == leaves
+  assert _without_times(journal.read_metrics(copied)) == _without_times(before)
+
+
+def _without_times(lines):
+  times = ('seconds', 'samples_per_second')
+  return [{k: v for k, v in line.items() if k not in times} for line in lines]
+
+
+def test_the_same_command_gives_the_same_bits(finished, tmp_path, monkeypatch):
+  _make_cheap(monkeypatch)
+  workdir = tmp_path / 'again'
+  run.execute(_prepare(_config(), workdir))
+  for step in ('2', '4'):
+    first, second = (
+      snapshot.read_manifest(folder / 'checkpoints' / step).leaves
+      for folder in (finished, workdir)
+    )
+    assert first == second
+  assert _read(workdir)['metrics'] == _read(finished)['metrics']
+  first, second = map(journal.read_metrics, (finished, workdir))
+  assert _without_times(first) == _without_times(second)
+
+
+class _Failing:
+  """Stands in for `train`: fails at a step until the rate is low enough.
+
+  Attributes:
+    factors: what the rate was multiplied by, start by start.
+  """
+
+  def __init__(self, monkeypatch, *, highest_rate):
+    self.factors = []
+    self._begin, self._train, self._highest = run.begin, run.train, highest_rate
+    monkeypatch.setattr(run, 'begin', self.begin)
+    monkeypatch.setattr(run, 'train', self.train)
+
+  def begin(self, *arguments, rate_factor):
+    self.factors.append(rate_factor)
+    return self._begin(*arguments, rate_factor=rate_factor)
+
+  def train(self, *arguments, stop_requested):
+    scale = float(arguments[4].state.rate_scale)
+    for progress in self._train(*arguments, stop_requested=stop_requested):
+      if progress.step > 2 and scale > self._highest:
+        raise NonFiniteLoss(f'at {scale}')
+      yield progress
+
+
+def test_restoring_halves_the_rate_until_it_works(
+  tmp_path, monkeypatch, caplog
+):
+  _make_cheap(monkeypatch)
+  failing = _Failing(monkeypatch, highest_rate=0.25)
+  workdir = tmp_path / 'run'
+  config = _config(**{'train.non_finite': 'restore'})
+  run.execute(_prepare(config, workdir, mode='train'))
+  # At first from step 0 to the checkpoint of step 2, then from there.
+  assert failing.factors == [1, 0.5, 0.25]
+  assert 'at 1.0. Back to step 2, with 0.5 of the learning rate' in caplog.text
+  lines = journal.read_metrics(workdir)
+  assert [line['step'] for line in lines] == [2, 4]
+  rate = config.train.learning_rate
+  assert [line['learning_rate'] for line in lines] == [rate, rate / 4]
+
+
+def test_restoring_ends_where_no_rate_works(tmp_path, monkeypatch):
+  _make_cheap(monkeypatch)
+  failing = _Failing(monkeypatch, highest_rate=0)
+  config = _config(**{'train.non_finite': 'restore'})
+  with pytest.raises(NonFiniteLoss):
+    run.execute(_prepare(config, tmp_path, mode='train'))
+  assert failing.factors == [0.5**n for n in range(run.MAX_HALVED + 1)]
 
 
 def test_results_that_cannot_be_written_leave_the_old_ones(copied, monkeypatch):
