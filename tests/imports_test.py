@@ -66,7 +66,8 @@ TABLE = (
   Entry('data.mnist_svhn_text_builder', ('numpy', 'tensorflow_datasets')),
   Entry('config', ('ml_collections',)),
   # Running.
-  Entry('checkpoint', _RUNNING),
+  Entry('snapshot', _RUNNING),
+  Entry('checkpoint', ('jax',)),
   Entry('train', _RUNNING),
   Entry('journal', ('tensorboardX', 'tqdm')),
   Entry('evaluation', (*_RUNNING, 'sklearn', 'threadpoolctl')),
