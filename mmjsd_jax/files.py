@@ -18,7 +18,7 @@ def write_atomically(path: pathlib.Path, data: str | bytes) -> None:
     data: bytes, or text that becomes UTF-8.
 
   Raises:
-    OSError: nothing has changed.
+    OSError: names `path`.
   """
   if isinstance(data, str):
     data = data.encode()
@@ -31,9 +31,11 @@ def write_atomically(path: pathlib.Path, data: str | bytes) -> None:
     partial.write_bytes(data)
     sync(partial)
     os.replace(partial, path)
+    sync(path.parent)
+  except OSError as error:
+    raise OSError(error.errno, error.strerror, str(path)) from error
   finally:
     partial.unlink(missing_ok=True)
-  sync(path.parent)
 
 
 def sync(path: pathlib.Path) -> None:

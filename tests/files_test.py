@@ -48,8 +48,10 @@ def test_failure_leaves_the_old_file_and_nothing_else(
     monkeypatch.setattr(os, 'fsync', fail)
   elif stage == 'replacing':
     monkeypatch.setattr(os, 'replace', fail)
-  with pytest.raises((OSError, TypeError)):
+  with pytest.raises((OSError, TypeError)) as told:
     files.write_json(path, tree)
+  if stage != 'converting':
+    assert str(told.value) == f"[Errno 28] No space left on device: '{path}'"
   monkeypatch.undo()
   assert json.loads(path.read_text()) == {'a': 1}
   assert os.listdir(tmp_path) == ['a.json']

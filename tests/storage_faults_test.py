@@ -349,6 +349,29 @@ def test_a_kill_at_any_moment_leaves_the_old_or_the_new(
   assert caplog.messages == []
 
 
+def test_a_checkpoint_is_on_disk_before_it_has_its_name(tmp_path, monkeypatch):
+  done, rename = [], os.rename
+
+  def renamed(source, target):
+    done.append(pathlib.Path(source))
+    rename(source, target)
+
+  for module in (snapshot, checkpoint):
+    monkeypatch.setattr(module, 'sync', done.append)
+  monkeypatch.setattr(os, 'rename', renamed)
+  with opened(tmp_path) as checkpoints:
+    save(checkpoints, 1)
+  folder = tmp_path / 'checkpoints'
+  partial = folder / '.1.partial'
+  written = {
+    partial / path.relative_to(folder / '1')
+    for path in (folder / '1').rglob('*')
+  }
+  *synced, named, last = done[-len(written) - 3 :]
+  assert set(synced) == written | {partial}
+  assert (named, last) == (partial, folder)
+
+
 def no_space(*_, **__):
   raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -385,6 +408,14 @@ def test_a_failed_write_is_told_once_and_harms_nothing(
   with pytest.raises(OSError, match='step 3 could not'):
     checkpoints.close()
   checkpoints.close()
+
+
+def test_a_failed_write_names_what_is_whole(copied, monkeypatch):
+  empty(copied / 'checkpoints' / '3' / 'manifest')
+  monkeypatch.setattr(snapshot, 'write', no_space)
+  with opened(copied) as checkpoints:
+    with pytest.raises(OSError, match='the newest whole one is of step 2$'):
+      save(checkpoints, 4)
 
 
 @pytest.mark.parametrize('checked', [True, False], ids=['room', 'no_room'])
@@ -497,7 +528,7 @@ def test_a_full_disk_leaves_the_old_file(small_disk, write):
   path = small_disk / 'results'
   path.write_text('old')
   fill(small_disk)
-  with pytest.raises(OSError, match='No space left on device'):
+  with pytest.raises(OSError, match=f'No space left on device: .{path}'):
     write(path)
   assert path.read_text() == 'old'
   assert sorted(os.listdir(small_disk)) == ['filling', 'results']
