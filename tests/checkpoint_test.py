@@ -1,5 +1,6 @@
 """Checkpoints: bit-equal, the newest and the best, safe from donation."""
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -50,6 +51,24 @@ def test_the_newest_and_the_best_stay(checkpoints):
     checkpoints.restore(state_at(0), step)
   with pytest.raises(FileNotFoundError):
     checkpoints.restore(state_at(0), 3)
+
+
+def test_of_equal_losses_the_newest_is_the_best(checkpoints):
+  for step, loss in ((1, math.inf), (2, math.inf), (3, math.nan)):
+    checkpoints.save(state_at(step), seconds=0.0, loss=loss)
+  checkpoints.wait()
+  assert checkpoints.best_step() == 3
+  checkpoints.save(state_at(4), seconds=0.0, loss=1.0)
+  checkpoints.save(state_at(5), seconds=0.0, loss=math.nan)
+  checkpoints.wait()
+  assert checkpoints.best_step() == 4
+
+
+def test_a_step_may_be_saved_again(checkpoints):
+  for seconds in (1.0, 2.0):
+    checkpoints.save(state_at(7), seconds=seconds, loss=0.0)
+  _, seconds = checkpoints.restore(state_at(0), 7)
+  assert seconds == 2.0
 
 
 def test_donation_does_not_reach_what_is_being_saved(checkpoints):

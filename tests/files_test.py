@@ -27,7 +27,9 @@ def test_what_is_not_finite_becomes_null(tmp_path, value):
   assert json.loads(path.read_text()) == {'a': {'b': [1.0, None]}}
 
 
-@pytest.mark.parametrize('stage', ['converting', 'writing', 'replacing'])
+@pytest.mark.parametrize(
+  'stage', ['converting', 'writing', 'syncing', 'replacing']
+)
 def test_failure_leaves_the_old_file_and_nothing_else(
   tmp_path, monkeypatch, stage
 ):
@@ -42,13 +44,47 @@ def test_failure_leaves_the_old_file_and_nothing_else(
 
   if stage == 'writing':
     monkeypatch.setattr(pathlib.Path, 'write_bytes', fail)
+  elif stage == 'syncing':
+    monkeypatch.setattr(os, 'fsync', fail)
   elif stage == 'replacing':
     monkeypatch.setattr(os, 'replace', fail)
-  with pytest.raises((OSError, TypeError)):
+  with pytest.raises((OSError, TypeError)) as told:
     files.write_json(path, tree)
+  if stage != 'converting':
+    assert str(told.value) == f"[Errno 28] No space left on device: '{path}'"
   monkeypatch.undo()
   assert json.loads(path.read_text()) == {'a': 1}
   assert os.listdir(tmp_path) == ['a.json']
+
+
+def test_what_a_killed_writer_left_is_removed_and_a_living_one_s_is_not(
+  tmp_path,
+):
+  for name in ('.a.json.1.partial', '.b.json.99999999.partial'):
+    (tmp_path / name).touch()
+  before = set(os.listdir(tmp_path))
+  (tmp_path / '.a.json.99999999.partial').touch()  # beyond the last process id
+  files.write_json(tmp_path / 'a.json', {})
+  assert set(os.listdir(tmp_path)) == before | {'a.json'}
+
+
+def test_what_is_renamed_has_reached_the_disk(tmp_path, monkeypatch):
+  done = []
+
+  def told(function, name_fn):
+    def call(*args):
+      done.append(name_fn(*args))
+      return function(*args)
+
+    return call
+
+  monkeypatch.setattr(
+    os, 'fsync', told(os.fsync, lambda fd: os.readlink(f'/proc/self/fd/{fd}'))
+  )
+  monkeypatch.setattr(os, 'replace', told(os.replace, lambda *_: 'renamed'))
+  files.write_json(tmp_path / 'a.json', {})
+  partial = tmp_path / f'.a.json.{os.getpid()}.partial'
+  assert done == [str(partial), 'renamed', str(tmp_path)]
 
 
 @pytest.mark.parametrize(

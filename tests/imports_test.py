@@ -66,10 +66,11 @@ TABLE = (
   Entry('data.mnist_svhn_text_builder', ('numpy', 'tensorflow_datasets')),
   Entry('config', ('ml_collections',)),
   # Running.
-  Entry('checkpoint', _RUNNING),
   Entry('order', ('jax',)),
   Entry('step', _RUNNING),
   Entry('interruption', ()),
+  Entry('snapshot', _RUNNING),
+  Entry('checkpoint', ('jax',)),
   Entry('train', _RUNNING),
   Entry('journal', ('tensorboardX', 'tqdm')),
   Entry('evaluation', (*_RUNNING, 'sklearn', 'threadpoolctl')),

@@ -329,7 +329,9 @@ def test_a_lock_whose_process_died_is_taken_over(tmp_path):
   workdir = tmp_path / 'run'
   workdir.mkdir()
   holder = subprocess.Popen(
-    [sys.executable, '-c', _HOLD_LOCK, str(workdir)], stdout=subprocess.PIPE
+    [sys.executable, '-c', _HOLD_LOCK, str(workdir)],
+    stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE,
   )
   assert holder.stdout.readline() == b'held\n'
   expected = f'is in use by process {holder.pid} on'
@@ -583,11 +585,12 @@ def test_restoring_halves_the_rate_until_it_works(
 
 def test_restoring_ends_where_no_rate_works(tmp_path, monkeypatch):
   _make_cheap(monkeypatch)
+  monkeypatch.setattr(run, 'MAX_HALVED', 2)
   failing = _Failing(monkeypatch, highest_rate=0)
   config = _config(**{'train.non_finite': 'restore'})
   with pytest.raises(NonFiniteLoss):
     run.execute(_prepare(config, tmp_path, mode='train'))
-  assert failing.factors == [0.5**n for n in range(run.MAX_HALVED + 1)]
+  assert failing.factors == [1, 0.5, 0.25]
 
 
 def test_results_that_cannot_be_written_leave_the_old_ones(copied, monkeypatch):
