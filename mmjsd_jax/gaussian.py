@@ -12,7 +12,9 @@ components), D shared latent, K importance samples. Everything is in nats and
 reduces over D alone: one number per example.
 
 No epsilon is added to any variance. In float32 the functions are accurate for
-log-variances between -20 and +20 and finite to about +-80.
+log-variances between -20 and +20 and finite to about +-80. The density of a
+draw is as accurate as float32 holds z - mean: at log_var = -20 and a mean of 30
+to two digits in its gradient.
 """
 
 import math

@@ -145,7 +145,7 @@ def _evaluate(
     feature_fns = make_feature_fns(
       jax.random.key(0), job.dataset, trained, job.inception
     )
-  key_metrics, key_figures = jax.random.split(jax.random.key(options.seed))
+  key_metrics, key_figures = evaluation_keys(options.seed)
   metrics = evaluate.evaluate(
     job.model,
     state.params,
@@ -185,6 +185,17 @@ def _evaluate(
     ),
     samples,
   )
+
+
+def evaluation_keys(seed: int) -> tuple[jax.Array, jax.Array]:
+  """Keys for metrics and for figures.
+
+  Training splits its keys from that of the same number, and keys split and
+  folded from one are the same: these are folded from far away.
+  """
+  key = jax.random.fold_in(jax.random.key(seed), 2**32 - 1)
+  key_metrics, key_figures = jax.random.split(key)
+  return key_metrics, key_figures
 
 
 def _classifiers(

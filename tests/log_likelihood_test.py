@@ -136,6 +136,95 @@ def test_every_subset_converges_to_the_exact_value(preset):
   assert np.all(elbo <= world.exact + 1e-3)
 
 
+NUM_DRAWS = np.array([4, 64, 512, 4096])
+NUM_RUNS = 1000
+# A normal variable is farther from its mean once in 26 million times.
+SIGMAS = 5.5
+
+
+def repeated_ratios(world, row):
+  """exp(estimate) / p(X) of the first example. Shape [len(NUM_DRAWS), runs]."""
+  posteriors, inputs = jax.tree.map(
+    lambda leaf: np.repeat(leaf, NUM_RUNS, axis=-2),
+    (world.encode(), world.inputs),
+  )
+  found = [
+    log_likelihood.estimate(
+      jax.random.key(num_draws),
+      world.model,
+      world.params,
+      inputs,
+      posteriors,
+      row[None],
+      num_samples=int(num_draws),
+      chunk_size=NUM_RUNS,
+      decodes_per_call=64 * NUM_RUNS,
+    ).log_likelihood[0]
+    for num_draws in NUM_DRAWS
+  ]
+  return np.exp(np.stack(found) - world.exact)
+
+
+def assert_mean(samples, expected):
+  """False alarms: 4e-8 for each mean."""
+  error = samples.std(axis=-1, ddof=1) / np.sqrt(samples.shape[-1])
+  assert (np.abs(samples.mean(axis=-1) - expected) < SIGMAS * error).all()
+
+
+def assert_slope(values, errors, num_draws, expected):
+  """The slope of log(values) over log(num_draws), weighed by the errors."""
+  x, y, weights = np.log(num_draws), np.log(values), (values / errors) ** 2
+  x = x - np.average(x, weights=weights)
+  slope = np.sum(weights * x * y) / np.sum(weights * x**2)
+  assert abs(slope - expected) < SIGMAS / np.sqrt(np.sum(weights * x**2))
+
+
+@pytest.mark.parametrize(
+  ('preset', 'row'),
+  [('mvae', [False, True, False]), ('mmvae', [True, True, True])],
+  ids=['conditional', 'mixture'],
+)
+def test_error_falls_as_one_over_the_root_and_bias_as_one_over_draws(
+  preset, row
+):
+  """Unbiased before the logarithm; after it too low by half the variance.
+
+  About 20 checks that each raise a false alarm with 4e-8: 1e-6 in all.
+  """
+  world = linear_world.make_world(preset, num_examples=1)
+  ratios = repeated_ratios(world, np.array(row))
+  assert_mean(ratios, 1)
+  squares = np.square(ratios - 1)
+  errors = squares.std(axis=1) / np.sqrt(NUM_RUNS)
+  # The variance's slope is -1: the standard deviation's is -1/2.
+  assert_slope(squares.mean(axis=1), errors, NUM_DRAWS, -1)
+  # The ratio's mean is known, so it can be subtracted: of the logarithm there
+  # remains the bias, with little noise. Not yet asymptotic with 4 draws.
+  biases = (np.log(ratios) - (ratios - 1))[1:]
+  errors = biases.std(axis=1) / np.sqrt(NUM_RUNS)
+  assert_slope(-biases.mean(axis=1), errors, NUM_DRAWS[1:], -1)
+  assert_mean(biases[1:] + squares[2:] / 2, 0)
+  if preset == 'mvae':
+    assert_mean(squares * NUM_DRAWS[:, None], weight_variance(world, row))
+
+
+def weight_variance(world, row):
+  """Of an importance weight over p(X), where all posteriors are Gaussian."""
+  (mean, log_var), (exact_mean, exact_log_var) = (
+    jax.tree.map(
+      lambda leaf: np.float64(leaf)[0, 0],
+      world.model.subset_posterior(world.encode(), jnp.asarray(row)).components,
+    )
+    for row in (row, [True] * 3)
+  )
+  variance, exact_variance = np.exp(log_var), np.exp(exact_log_var)
+  excess = 2 * variance - exact_variance
+  squares = np.square(exact_mean - mean) / excess
+  return (
+    np.prod(variance / np.sqrt(exact_variance * excess) * np.exp(squares)) - 1
+  )
+
+
 def test_bound_has_the_whole_mixture_as_denominator():
   world = linear_world.make_world('mmvae', num_examples=1)
   num_draws = 100_000  # a standard error of 0.02 nats

@@ -2,15 +2,18 @@
 
 import functools
 import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 import vectors
 from objective_world import (
   EXPERTS,
   PRESENT,
+  SCALE,
   WORLD,
   assert_means,
   elbo_fn,
@@ -268,35 +271,142 @@ def test_importance_bound_skips_components_of_weight_zero():
   )
 
 
-def test_dreg_has_the_gradient_of_iwae_in_expectation_and_less_variance():
-  # Of one component; of a mixture it is that of the authors' code, which the
-  # golden values pin, and which has a bias.
-  iwae = Objective('poe', prior_expert='always', bound='iwae', num_samples=3)
-  experts = unimodal_posteriors()  # not exact: the prior counts too often
+# Gradients against those of the expected bound, by quadrature in one dimension.
+
+
+class Line(NamedTuple):
+  """Two experts and decoders of one latent; every field has shape [2, ...]."""
+
+  mean: np.ndarray
+  log_var: np.ndarray
+  w: np.ndarray
+  b: np.ndarray
+
+
+LINE = Line(*np.array([[0.4, -0.9], [-0.7, 0.2], [1.1, -0.6], [0.3, -0.2]]))
+LINE_X = np.array([1.3, 0.8])
+NUM_ESTIMATES = 40_000
+
+
+def expected_bound(line: Line, posterior: str) -> float:
+  """E log (w(z_0) + w(z_1)) / 2, of one draw per expert or two of a product."""
+  nodes, shares = np.polynomial.hermite_e.hermegauss(60)
+  shares = shares / shares.sum()
+  mean, variance = line.mean, np.exp(line.log_var)
+  if posterior == 'poe':
+    product = 1 / np.sum(1 / variance)
+    mean = np.repeat(product * np.sum(mean / variance), 2)
+    variance = np.repeat(product, 2)
+  scale = np.sqrt(variance)
+
+  def log_weight(z):
+    value = scipy.stats.norm.logpdf(z)
+    for x, w, b in zip(LINE_X, line.w, line.b, strict=True):
+      value += scipy.stats.norm(w * z + b, SCALE).logpdf(x)
+    densities = scipy.stats.norm(mean, scale).pdf(z[:, None])
+    return value - np.log(densities.mean(1))
+
+  first, second = (log_weight(mean[i] + scale[i] * nodes) for i in (0, 1))
+  bounds = np.logaddexp(first[:, None], second[None]) - np.log(2)
+  return shares @ bounds @ shares
+
+
+def exact_gradient(posterior: str) -> np.ndarray:
+  """Of the expected bound to all numbers of LINE, by differences. Shape [8]."""
+  start, size = np.ravel(LINE), 1e-4
+
+  def bound(values):
+    return expected_bound(Line(*values.reshape(4, 2)), posterior)
+
+  return np.array(
+    [
+      (bound(start + step) - bound(start - step)) / (2 * size)
+      for step in size * np.eye(len(start))
+    ]
+  )
+
+
+@functools.cache
+def line_estimates(objective: Objective):
+  """Independent (values [N], gradients [N, 8]) of the objective at LINE."""
 
   @jit
   def values_and_gradients(key):
-    def one(key, objective):
-      def total(experts):
-        run = elbo_fn(objective)
-        return jnp.sum(run(key, experts, WORLD, None).objective)
+    def total(line):
+      def log_likelihood_fn(z):  # [2, K, N, 1]
+        loc = line.w[:, None] * z[..., 0] + line.b[:, None]
+        squares = jnp.square((LINE_X[:, None, None] - loc) / SCALE)
+        return -0.5 * (squares + gaussian.LOG_2PI) - math.log(SCALE)
 
-      return jax.value_and_grad(total)(experts)
+      experts = Gaussian(line.mean[..., None], line.log_var[..., None])
+      values = objectives.elbo(
+        key, experts, log_likelihood_fn, objective=objective
+      ).objective
+      return jnp.sum(values), values
 
-    keys = jax.random.split(key, 2000)
-    return [
-      jax.vmap(functools.partial(one, objective=objective))(keys)
-      for objective in (iwae, iwae._replace(bound='dreg'))
-    ]
+    # A copy of every number for each estimate: so gradients are of one each.
+    line = jax.tree.map(
+      lambda leaf: jnp.repeat(
+        jnp.float32(leaf)[:, None], NUM_ESTIMATES, axis=1
+      ),
+      LINE,
+    )
+    gradients, values = jax.grad(total, has_aux=True)(line)
+    return values, jnp.concatenate(gradients).T
 
-  results = values_and_gradients(jax.random.key(5))
-  (value, gradient), (dreg_value, dreg_gradient) = jax.tree.map(
-    np.asarray, results
-  )
-  np.testing.assert_allclose(value, dreg_value, rtol=1e-5)
-  for ours, theirs in zip(dreg_gradient, gradient, strict=True):
-    assert_means(ours - theirs, 0)
-    assert (ours.var(0) < theirs.var(0)).all()
+  return [np.float64(leaf) for leaf in values_and_gradients(jax.random.key(5))]
+
+
+POE = Objective('poe', bound='iwae', num_samples=2)
+MOE = Objective('moe', bound='iwae', num_samples=1)
+
+
+def z_scores(samples, expected):
+  error = samples.std(axis=0) / math.sqrt(len(samples))
+  return (samples.mean(axis=0) - expected) / error
+
+
+@pytest.mark.parametrize(
+  'objective',
+  [POE, POE._replace(bound='dreg'), MOE],
+  ids=['iwae', 'dreg', 'mixture-iwae'],
+)
+def test_value_and_gradient_are_unbiased(objective):
+  """27 z-scores below 5.5: a false alarm once in a million."""
+  values, gradients = line_estimates(objective)
+  expected = expected_bound(LINE, objective.posterior)
+  assert abs(z_scores(values, expected)) < 5.5
+  exact = exact_gradient(objective.posterior)
+  assert (np.abs(z_scores(gradients, exact)) < 5.5).all()
+
+
+def test_dreg_of_a_mixture_is_biased_in_the_experts_alone():
+  """As documented: the gradient is that of MMVAE's authors."""
+  _, gradients = line_estimates(MOE._replace(bound='dreg'))
+  scores = np.abs(z_scores(gradients, exact_gradient('moe')))
+  assert scores[:4].max() > 20
+  assert (scores[4:] < 5.5).all()
+
+
+def test_more_draws_help_the_experts_gradient_with_dreg_alone():
+  # Tucker et al. 2019: signal to noise grows as the root of K, and with IWAE
+  # falls as it. Both have DReG's mean, which is the better known.
+  ratios = {}
+  for num_samples in (2, 32):
+    values, gradients = zip(
+      *(
+        line_estimates(POE._replace(bound=bound, num_samples=num_samples))
+        for bound in ('iwae', 'dreg')
+      ),
+      strict=True,
+    )
+    np.testing.assert_allclose(*values, rtol=1e-5)
+    signal = np.abs(gradients[1][:, :4].mean(axis=0))
+    ratios[num_samples] = np.array(
+      [signal / g[:, :4].std(0) for g in gradients]
+    )
+  iwae, dreg = ratios[32] / ratios[2]
+  assert (iwae < 1 / 3).all() and (dreg > 3).all()
 
 
 def test_dreg_gradient_scales_with_the_loss(key):

@@ -149,6 +149,64 @@ def test_drawing_components_is_decoding_them_all_in_expectation(
   assert_means(values(key), expected)
 
 
+POINTS = np.array([0.0, 1, 5])
+
+
+@functools.partial(jit, static_argnames='objective')
+def decoded_draws(key, present, *, objective):
+  """What is decoded of experts that are points. Shape [num_samples, B]."""
+  drawn = []
+
+  def log_likelihood_fn(z):
+    drawn.append(z[0, ..., 0])
+    return jnp.zeros(z.shape[:-1])
+
+  # Of equal variance: a product lies at the mean of its experts.
+  shape = (*present.shape, 1)
+  mean = jnp.broadcast_to(jnp.float32(POINTS)[:, None, None], shape)
+  points = Gaussian(mean, jnp.full(shape, -20.0))
+  objectives.elbo(
+    key,
+    points,
+    log_likelihood_fn,
+    objective=objective,
+    present=present,
+    pi=jnp.float32(PI),
+  )
+  return drawn[0]
+
+
+def stated_components(preset, row):
+  """(points, weights) that an example with the modalities `row` has."""
+  points = POINTS[row]
+  if preset == 'mopoe':
+    sizes = range(1, len(points) + 1)
+    subsets = [s for n in sizes for s in itertools.combinations(points, n)]
+    points = np.array([np.mean(subset) for subset in subsets])
+  weights = PI[:-1][row] if preset == 'mmjsd' else np.ones(len(points))
+  return points, weights / weights.sum()
+
+
+@pytest.mark.parametrize('method', ['stratified', 'categorical'])
+@pytest.mark.parametrize('preset', ['mmvae', 'mmjsd', 'mopoe'])
+def test_components_are_decoded_as_often_as_their_weights_say(
+  preset, method, key
+):
+  """Chi-squared over 40,000 draws; a false alarm once in a million."""
+  rows = np.array([[1, 1, 1], [0, 1, 1], [1, 0, 1], [0, 0, 1]], bool)
+  present = jnp.asarray(np.tile(rows, (80, 1)).T)  # [M, B]
+  objective = PRESETS[preset]._replace(sampling=method, num_samples=500)
+  draws = np.asarray(decoded_draws(key, present, objective=objective))
+  for start, row in enumerate(rows):
+    points, weights = stated_components(preset, row)
+    mine = draws[:, start :: len(rows), None]
+    counts = np.sum(np.abs(mine - points) < 0.01, axis=(0, 1))
+    assert counts.sum() == mine.size  # none of a component that is absent
+    if len(points) > 1:
+      test = scipy.stats.chisquare(counts, weights * mine.size)
+      assert test.pvalue > 1e-6 / 18
+
+
 # What the terms are.
 
 
