@@ -76,9 +76,24 @@ class Journal:
 
 
 def read_metrics(workdir: pathlib.Path) -> list[dict[str, Any]]:
-  """The lines of metrics.jsonl, without a last one that was cut off."""
+  """The lines of metrics.jsonl, without a last one that was cut off.
+
+  Raises:
+    ValueError: names the file and the first line that is none of ours.
+    OSError: the file cannot be read.
+  """
   path = workdir / 'metrics.jsonl'
   if not path.exists():
     return []
-  *lines, _ = path.read_text(encoding='utf-8').split('\n')
-  return [json.loads(line) for line in lines]
+  *lines, _ = path.read_bytes().split(b'\n')
+  found = []
+  for number, line in enumerate(lines, start=1):
+    try:
+      found.append(json.loads(line))
+      found[-1]['step'] + 0  # as every line has
+    except (ValueError, TypeError, KeyError, RecursionError):
+      raise ValueError(
+        f'{path}, line {number}: expected a JSON object with a step, got'
+        f' {line[:40]!r}; take the line out to go on without it'
+      ) from None
+  return found
