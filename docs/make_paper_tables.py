@@ -6,8 +6,6 @@ Runs that differ in the seed alone become one row: mean and standard deviation.
 No number is typed by hand: to change one, run again.
 """
 
-import argparse
-import pathlib
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -17,10 +15,8 @@ from mmjsd_jax.tables import Results
 
 def main(arguments: Sequence[str]) -> None:
   """Prints the page about the files named in `arguments`."""
-  parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
-  parser.add_argument('results', nargs='+', type=pathlib.Path)
-  paths = parser.parse_args(arguments).results
-  print(make_page(pages.load(paths)), end='')
+  runs = pages.load_arguments(__doc__.partition('\n')[0], arguments)
+  print(make_page(runs), end='')
 
 
 def make_page(runs: Mapping[str, Results]) -> str:

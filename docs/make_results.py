@@ -6,8 +6,6 @@ One table per metric with a row per run, published values below them. No number
 is typed by hand: to change one, run again.
 """
 
-import argparse
-import pathlib
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -18,9 +16,8 @@ from mmjsd_jax.tables import Results, Table, get, nats, share
 
 def main(arguments: Sequence[str]) -> None:
   """Prints the tables of the files named in `arguments`."""
-  parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
-  parser.add_argument('results', nargs='+', type=pathlib.Path)
-  print(make_results(pages.load(parser.parse_args(arguments).results)), end='')
+  runs = pages.load_arguments(__doc__.partition('\n')[0], arguments)
+  print(make_results(runs), end='')
 
 
 def make_results(runs: Mapping[str, Results]) -> str:

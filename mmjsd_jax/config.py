@@ -14,7 +14,7 @@ from typing import Any
 import ml_collections
 from ml_collections import config_dict
 
-from mmjsd_jax import objectives, subsets
+from mmjsd_jax import files, objectives, subsets
 from mmjsd_jax.data import digits
 from mmjsd_jax.objectives import Objective
 
@@ -144,6 +144,17 @@ def validate(config: ml_collections.ConfigDict) -> None:
   Raises:
     ValueError: names the key, what was expected and what was got.
   """
+  for key, value in flatten(default().to_dict()).items():
+    _require(
+      value is None or _get(config, key) is not None,
+      key,
+      f'like {value!r}',
+      None,
+    )
+  try:
+    files.file_name(config.name)
+  except ValueError as error:
+    raise ValueError(f'config.name: {error}') from None
   make_objective(config)
   _one_of(config, 'data.name', DATASETS)
   _one_of(config, 'data.digits', digits.SOURCES)
@@ -348,7 +359,7 @@ def from_dict(tree: dict[str, Any]) -> ml_collections.ConfigDict:
     value = tuple(value) if isinstance(value, list) else value
     try:
       config.update_from_flattened_dict({key: value})
-    except TypeError:
+    except (TypeError, OverflowError):
       raise ValueError(
         f'stored config.{key} must be like {known[key]!r}; got {value!r}'
       ) from None
@@ -381,11 +392,9 @@ def _each(
 
 
 def _is_weight(value: Any) -> bool:
-  return isinstance(value, int | float) and math.isfinite(value) and value >= 0
+  return isinstance(value, int | float) and 0 <= value < math.inf
 
 
 def _at_least(config, key: str, least: int) -> None:
   value = _get(config, key)
-  _require(
-    math.isfinite(value) and value >= least, key, f'at least {least}', value
-  )
+  _require(least <= value < math.inf, key, f'at least {least}', value)

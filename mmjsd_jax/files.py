@@ -1,11 +1,21 @@
-"""Files that are there whole or not at all, and where caches lie."""
+"""Files that are there whole or not at all, and where caches lie.
 
+What is read may come from strangers or from a failing disk.
+"""
+
+import contextlib
 import glob
 import json
 import math
 import os
 import pathlib
+import re
+from collections.abc import Iterator
 from typing import Any
+
+# Larger than any results.json by a factor of 100.
+_MAX_JSON_BYTES = 1 << 26
+_MAX_JSON_DEPTH = 64
 
 
 def write_atomically(path: pathlib.Path, data: str | bytes) -> None:
@@ -53,12 +63,83 @@ def write_json(path: pathlib.Path, tree: Any) -> None:
   write_atomically(path, text + '\n')
 
 
+@contextlib.contextmanager
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+  """Names `path` in an OSError that does not, as of a failing disk."""
+  try:
+    yield
+  except OSError as error:
+    if error.errno is not None and error.filename is None:
+      error.filename = os.fspath(path)
+    raise
+
+
+def read_json(path: pathlib.Path) -> Any:
+  """What the JSON file `path` holds.
+
+  Raises:
+    ValueError: a file that is not JSON, or larger or deeper than any of ours;
+      names it.
+    OSError: a file that is missing or cannot be read; likewise.
+  """
+  size = path.stat().st_size
+  if size > _MAX_JSON_BYTES:
+    raise ValueError(
+      f'{path}: expected at most {_MAX_JSON_BYTES:,} bytes, got {size:,}'
+    )
+  try:
+    with naming(path):
+      tree = json.loads(path.read_bytes())
+    is_deep = _depth(tree) > _MAX_JSON_DEPTH
+  except ValueError as error:
+    raise ValueError(f'{path}: expected JSON, got {error}') from None
+  except RecursionError:
+    is_deep = True
+  if is_deep:
+    raise ValueError(
+      f'{path}: expected JSON of at most {_MAX_JSON_DEPTH} levels, got more'
+    )
+  return tree
+
+
+def file_name(name: str) -> str:
+  """`name`, if it stays in its folder as the name of a file, on any system.
+
+  For every name out of a configuration, a data set or a file that becomes part
+  of a path.
+
+  Raises:
+    ValueError: a name with anything but letters, digits and '_.+-', or that
+      begins with a dot.
+  """
+  if not re.fullmatch(r'[\w+-][\w.+-]{0,199}', name):
+    raise ValueError(
+      "expected a name of letters, digits and '_.+-' that does not begin with a"
+      f' dot, got {name!r}'
+    )
+  return name
+
+
 def cache_dir() -> pathlib.Path:
   """$MMJSD_CACHE_DIR, else $XDG_CACHE_HOME/mmjsd_jax or ~/.cache/mmjsd_jax."""
   if folder := os.environ.get('MMJSD_CACHE_DIR'):
     return pathlib.Path(folder)
   root = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
   return pathlib.Path(root) / 'mmjsd_jax'
+
+
+def _depth(tree: Any) -> int:
+  """Levels of lists and dicts, counted without recursion."""
+  depth, level = 0, [tree]
+  while level:
+    nested = [node for node in level if isinstance(node, dict | list)]
+    depth += bool(nested)
+    level = [
+      child
+      for node in nested
+      for child in (node.values() if isinstance(node, dict) else node)
+    ]
+  return depth
 
 
 def _without_nan(tree: Any) -> Any:

@@ -4,17 +4,21 @@ metrics.jsonl has one line per log interval. A run that goes on from a
 checkpoint first drops the lines behind it, so that no step is told twice.
 """
 
+import contextlib
 import json
 import logging
 import os
 import pathlib
 import sys
+import time
 from typing import Any
 
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.summary import scalar
 from tqdm import tqdm
 
-from mmjsd_jax.files import write_atomically
+from mmjsd_jax.files import naming, write_atomically
 from mmjsd_jax.train import Progress
 
 _log = logging.getLogger(__name__)
@@ -33,9 +37,7 @@ class Journal:
       self._path, ''.join(json.dumps(line) + '\n' for line in kept)
     )
     self._file = self._path.open('a', encoding='utf-8')
-    self._board = SummaryWriter(
-      str(workdir / 'tensorboard'), purge_step=first_step + 1
-    )
+    self._board = _Board(workdir / 'tensorboard', first_step)
     self._num_steps = num_steps
     self._bar = None
     if sys.stderr.isatty():
@@ -51,19 +53,20 @@ class Journal:
       'samples_per_second': round(progress.samples_per_second, 1),
       **progress.metrics,
     }
-    self._file.write(json.dumps(line) + '\n')
-    self._file.flush()
-    os.fsync(self._file.fileno())  # before the checkpoint that goes with it
-    for name, value in progress.metrics.items():
-      self._board.add_scalar(name, value, progress.step)
+    with naming(self._path):
+      self._file.write(json.dumps(line) + '\n')
+      self._file.flush()
+      os.fsync(self._file.fileno())  # before the checkpoint that goes with it
+    self._board.write(progress)
     self._tell(progress)
 
   def close(self) -> None:
     """Closes the files."""
-    self._file.close()
-    self._board.close()
-    if self._bar is not None:
-      self._bar.close()
+    with contextlib.ExitStack() as stack:  # each, whatever the others raise
+      stack.callback(self._file.close)
+      stack.callback(self._board.close)
+      if self._bar is not None:
+        stack.callback(self._bar.close)
 
   def _tell(self, progress: Progress) -> None:
     rate = f'{progress.samples_per_second:.0f} samples/s'
@@ -77,10 +80,56 @@ class Journal:
       )
 
 
+class _Board:
+  """TensorBoard's file of events.
+
+  Written at once: SummaryWriter's thread dies of a full disk, and the program
+  waits for it for ever.
+  """
+
+  def __init__(self, folder: pathlib.Path, first_step: int):
+    folder.mkdir(exist_ok=True)
+    self._folder = folder
+    with naming(folder):
+      self._writer = EventsWriter(str(folder / 'events'), f'.{first_step}')
+      # TensorBoard forgets what it knows from this step on.
+      start = SessionLog(status=SessionLog.START)
+      self._write(first_step + 1, session_log=start)
+
+  def write(self, progress: Progress) -> None:
+    with naming(self._folder):
+      for name, value in progress.metrics.items():
+        self._write(progress.step, summary=scalar(name, value))
+      self._writer.flush()
+
+  def close(self) -> None:
+    with naming(self._folder):
+      self._writer.close()
+
+  def _write(self, step: int, **content: Any) -> None:
+    event = Event(wall_time=time.time(), step=step, **content)
+    self._writer.write_event(event)
+
+
 def read_metrics(workdir: pathlib.Path) -> list[dict[str, Any]]:
-  """The lines of metrics.jsonl, without a last one that was cut off."""
+  """The lines of metrics.jsonl, without a last one that was cut off.
+
+  Raises:
+    ValueError: names the file and the first line that is none of ours.
+    OSError: the file cannot be read.
+  """
   path = workdir / 'metrics.jsonl'
   if not path.exists():
     return []
-  *lines, _ = path.read_text(encoding='utf-8').split('\n')
-  return [json.loads(line) for line in lines]
+  *lines, _ = path.read_bytes().split(b'\n')
+  found = []
+  for number, line in enumerate(lines, start=1):
+    try:
+      found.append(json.loads(line))
+      found[-1]['step'] + 0  # as every line has
+    except (ValueError, TypeError, KeyError, RecursionError):
+      raise ValueError(
+        f'{path}, line {number}: expected a JSON object with a step, got'
+        f' {line[:40]!r}; take the line out to go on without it'
+      ) from None
+  return found

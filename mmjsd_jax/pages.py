@@ -1,13 +1,32 @@
 """Parts of Markdown pages about several runs: what was run, and tables."""
 
-import json
+import argparse
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from mmjsd_jax import tables
+from mmjsd_jax.files import read_json
 from mmjsd_jax.tables import Results, Table, duration, get
 
 _PROGRAMS = ('python', 'jax', 'flax', 'optax', 'numpy', 'scikit-learn')
+
+
+def load_arguments(
+  description: str, arguments: Sequence[str]
+) -> dict[str, Results]:
+  """What `load` gives for a program's arguments; an error ends the program.
+
+  Args:
+    description: of the program.
+    arguments: paths of results.json files.
+  """
+  parser = argparse.ArgumentParser(description=description)
+  parser.add_argument('results', nargs='+', type=pathlib.Path)
+  paths = parser.parse_args(arguments).results
+  try:
+    return load(paths)
+  except (ValueError, OSError) as error:
+    parser.error(str(error))
 
 
 def load(paths: Iterable[pathlib.Path]) -> dict[str, Results]:
@@ -17,12 +36,10 @@ def load(paths: Iterable[pathlib.Path]) -> dict[str, Results]:
     paths: of results.json files.
 
   Raises:
-    ValueError: one file twice.
+    ValueError: one file twice, or one that is not the results.json of a run.
     OSError: a file cannot be read.
   """
-  loaded = [
-    (path, json.loads(path.read_text(encoding='utf-8'))) for path in paths
-  ]
+  loaded = [(path, _results(path)) for path in paths]
   presets = [results['objective']['preset'] for _, results in loaded]
   runs: dict[str, Results] = {}
   for (path, results), preset in zip(loaded, presets, strict=True):
@@ -32,6 +49,33 @@ def load(paths: Iterable[pathlib.Path]) -> dict[str, Results]:
       raise ValueError(f'expected different files, got {path} twice')
     runs[label] = results
   return runs
+
+
+# What the pages read without asking whether it is there.
+_NEEDED: Mapping[tuple[str, ...], type] = {
+  ('objective', 'preset'): str,
+  ('version',): str,
+  ('command',): str,
+  ('finished',): str,
+  ('data', 'fingerprint'): str,
+  ('data', 'source'): str,
+  ('substitutions',): list,
+  ('training',): dict,
+  ('environment',): dict,
+  ('metrics',): dict,
+}
+
+
+def _results(path: pathlib.Path) -> Results:
+  results = read_json(path)
+  for keys, kind in _NEEDED.items():
+    if not isinstance(got := get(results, *keys), kind):
+      raise ValueError(
+        f'{path}: expected the results.json of a run, with'
+        f' {".".join(keys)} of type {kind.__name__}, got'
+        f' {type(got).__name__}'
+      )
+  return results
 
 
 def what_was_run(runs: Mapping[str, Results]) -> list[str]:

@@ -392,8 +392,8 @@ def _determinism(environment: Results) -> str:
   if '--xla_gpu_deterministic_ops=true' in flags:
     return 'the same bits by --xla_gpu_deterministic_ops=true, as XLA promises'
   return (
-    'not the same bits: on a GPU, XLA chooses algorithms by their speed and may '
-    'add in any order. XLA_FLAGS=--xla_gpu_deterministic_ops=true forbids it'
+    'not the same bits: on a GPU, XLA chooses algorithms by speed and may add '
+    'in any order. XLA_FLAGS=--xla_gpu_deterministic_ops=true forbids it'
   )
 
 

@@ -13,7 +13,7 @@ import jax
 from mmjsd_jax import __version__, curves, figures, published, report
 from mmjsd_jax import config as configuration
 from mmjsd_jax.evaluation.samples import FigureSamples
-from mmjsd_jax.files import write_json
+from mmjsd_jax.files import file_name, write_json
 from mmjsd_jax.job import Job
 from mmjsd_jax.journal import read_metrics
 from mmjsd_jax.step import TrainState
@@ -96,7 +96,7 @@ def write_results(
   folder = workdir / 'figures'
   folder.mkdir(exist_ok=True)
   for name, png in pictures.items():
-    figures.write_png(png, folder / f'{name}.png')
+    figures.write_png(png, folder / f'{file_name(name)}.png')
   report.write_report(results, pictures, workdir / 'report.html')
   write_json(workdir / 'results.json', results)
   _tell(results['metrics'])

@@ -4,7 +4,6 @@ In the workdir stand, beside a folder for every point, sweep.json, sweep.md and
 figures/.
 """
 
-import json
 import logging
 import pathlib
 import time
@@ -26,7 +25,12 @@ from mmjsd_jax import (
 )
 from mmjsd_jax import config as configuration
 from mmjsd_jax import job as jobs
-from mmjsd_jax.files import write_atomically, write_json
+from mmjsd_jax.files import (
+  file_name,
+  read_json,
+  write_atomically,
+  write_json,
+)
 from mmjsd_jax.grid import Point, Sweep
 from mmjsd_jax.interruption import Interruption, Stopped
 from mmjsd_jax.measured import Measured
@@ -85,7 +89,7 @@ def prepare(config: str, workdir: str | None, *, command: str) -> Plan:
   for name in sweep.figures:
     if name not in FIGURES:
       raise ValueError(f'expected figures of {tuple(FIGURES)}, got {name!r}')
-  folder = pathlib.Path(workdir or pathlib.Path('runs', sweep.name))
+  folder = pathlib.Path(workdir or pathlib.Path('runs', file_name(sweep.name)))
   _check_workdir(folder, sweep)
   return Plan(sweep, points, folder, command)
 
@@ -141,7 +145,7 @@ def _check_workdir(workdir: pathlib.Path, sweep: Sweep) -> None:
       )
     return
   try:
-    name = json.loads(path.read_text(encoding='utf-8'))['name']
+    name = read_json(path)['name']
   except (ValueError, TypeError, KeyError) as error:
     raise ValueError(
       f'{path} must hold the name of a sweep; it is damaged: {error!r}'
@@ -187,7 +191,7 @@ def _run_point(
 def _finished(folder: pathlib.Path, point: Point) -> Results | None:
   """The results of this very configuration, if they are there and whole."""
   try:
-    results = json.loads((folder / 'results.json').read_text(encoding='utf-8'))
+    results = read_json(folder / 'results.json')
   except (FileNotFoundError, ValueError):
     return None
   config = configuration.to_dict(point.config)
@@ -261,7 +265,7 @@ def _write_charts(
   (workdir / 'figures').mkdir(exist_ok=True)
   captions = {}
   for name, chart in charts.items():
-    path = f'figures/{name}.png'
+    path = f'figures/{file_name(name)}.png'
     figures.write_png(chart.png, workdir / path)
     captions[path] = chart.caption
   return captions

@@ -7,7 +7,6 @@ holds .lock, which the system lets go of when the process ends, however it ends.
 
 import contextlib
 import fcntl
-import json
 import logging
 import os
 import pathlib
@@ -20,7 +19,8 @@ import ml_collections
 
 from mmjsd_jax import config as configuration
 from mmjsd_jax.data.dataset import Dataset
-from mmjsd_jax.files import write_json
+from mmjsd_jax.files import read_json, write_json
+from mmjsd_jax.journal import read_metrics
 
 _log = logging.getLogger(__name__)
 
@@ -33,12 +33,13 @@ def check(
   """Refuses a folder that cannot be written, is in use or holds another run.
 
   Raises:
-    ValueError: another run, with what differs, or other files.
+    ValueError: another run, with what differs, or other files, or damaged ones.
     FileNotFoundError: `mode` is 'evaluate' and there is no run.
     OSError: a folder that cannot be written or in which a process works.
   """
   if mode == 'evaluate':
     _stored_run(workdir)
+  read_metrics(workdir)
   try:
     # The folder itself is made when the run has been found possible.
     folder = next(f for f in (workdir, *workdir.parents) if f.exists())
@@ -103,8 +104,15 @@ def stored_config(workdir: pathlib.Path) -> ml_collections.ConfigDict:
 
   Raises:
     FileNotFoundError: there is no run.
+    ValueError: run.json is damaged, or has keys or values of other kinds.
   """
-  return configuration.from_dict(_stored_run(workdir)['config'])
+  path, stored = workdir / 'run.json', _stored_run(workdir)['config']
+  try:
+    config = configuration.from_dict(stored)
+    configuration.validate(config)
+  except ValueError as error:
+    raise ValueError(f'{path}: {error}') from None
+  return config
 
 
 def _check_run(
@@ -161,7 +169,7 @@ def _stored_run(workdir: pathlib.Path) -> dict[str, Any]:
   if not path.exists():
     raise FileNotFoundError(f'{workdir} holds no run: {path.name} is missing')
   try:
-    run = json.loads(path.read_text(encoding='utf-8'))
+    run = read_json(path)
     # What is read below: fails here if it is not there.
     run['config'].items(), run['data']['source'], run['data']['fingerprint']
   except (ValueError, TypeError, KeyError, AttributeError) as error:

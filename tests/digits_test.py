@@ -56,7 +56,7 @@ def _one_line(info):
 
 
 def test_official_mnist_is_read_and_recognised(mnist_directory):
-  train, test, line, substituted = digits.find_digits(
+  train, test, line, substituted, _ = digits.find_digits(
     'auto', str(mnist_directory)
   )
   assert train.images.shape == (60_000, 28, 28)
@@ -76,14 +76,15 @@ def test_official_mnist_is_read_and_recognised(mnist_directory):
 
 
 def test_small_files_are_read_and_their_checksum_reported(folder):
-  train, test, line, substituted = digits.find_digits('idx', str(folder))
+  train, test, line, substituted, _ = digits.find_digits('idx', str(folder))
   assert len(train.images) == len(train.labels) == _NUM_TRAIN
   assert len(test.images) == len(test.labels) == _NUM_TEST
   rng = np.random.default_rng(0)
   expected = rng.integers(256, size=(_NUM_TRAIN, 28, 28), dtype=np.uint8)
   np.testing.assert_array_equal(train.images, expected)
   assert 'checksum differs from the official MNIST' in line
-  assert substituted is None
+  assert 'train-images-idx3-ubyte' in substituted
+  assert "not MNIST's as published" in substituted
 
 
 @pytest.mark.parametrize('below', ['mnist', 'MNIST/raw'])
@@ -246,7 +247,8 @@ def test_only_auto_takes_the_embedded_digits(source):
 
 
 def test_nothing_at_all_gives_the_embedded_digits_and_says_so():
-  train, _, line, substituted = digits.find_digits('auto')
+  train, _, line, substituted, is_embedded = digits.find_digits('auto')
+  assert is_embedded
   assert len(train.labels) == 1442 and '1,442 + 355' in line
   assert substituted is not None
   assert 'not MNIST' in str(substituted) and 'MMJSD_DATA_DIR' in str(
@@ -279,8 +281,8 @@ def test_a_missing_network_is_told_at_once(tmp_path):
 
 
 def test_auto_without_a_network_takes_the_embedded_digits():
-  *_, substituted = digits.find_digits('auto', allow_download=True)
-  assert 'no network in tests' in str(substituted)
+  found = digits.find_digits('auto', allow_download=True)
+  assert 'no network in tests' in str(found.substituted)
   with pytest.raises(ConnectionError):
     digits.find_digits('mnist', allow_download=True)
 
@@ -342,7 +344,7 @@ def test_a_download_makes_a_copy_that_is_found(folder, tmp_path, monkeypatch):
   assert all(url.startswith('https://storage.googleapis') for url in fetched)
 
   monkeypatch.setattr(tfds_source, '_probe', lambda *_: 'must not be asked')
-  again, _, line, substituted = digits.find_digits('auto', str(root))
+  again, _, line, substituted, _ = digits.find_digits('auto', str(root))
   np.testing.assert_array_equal(again.images, train.images)
   assert str(root) in line and substituted is None
   assert 'tensorflow' not in sys.modules

@@ -136,6 +136,7 @@ def test_tuples_are_overridden_as_python_writes_them(parse):
 def test_evaluation_finds_the_config_in_the_workdir(parse, tmp_path):
   config = configuration.default()
   config.seed = 7
+  config.train.num_steps = 10
   write_json(
     tmp_path / 'run.json',
     {

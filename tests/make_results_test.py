@@ -67,5 +67,6 @@ def test_one_objective_twice_is_told_apart_by_folder(
   script.main([str(path) for path in paths])
   page = capsys.readouterr().out
   assert all(f'| mopoe ({path.parent}) |' in page for path in paths)
-  with pytest.raises(ValueError, match='expected different files'):
+  with pytest.raises(SystemExit, match='2'):
     script.main([str(paths[0])] * 2)
+  assert 'error: expected different files' in capsys.readouterr().err

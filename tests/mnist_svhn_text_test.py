@@ -240,9 +240,10 @@ def test_a_part_of_svhn_says_so_and_unused_images_are_left_out(tmp_path):
   assert len(data.train.labels) == 200 and len(data.test.labels) == 100
   assert len(data.train.inputs['mnist']) == 40
   assert len(data.train.inputs['svhn']) == 40
-  assert data.substituted == (
-    'SVHN is a part: 40 of 73,257 training and 20 of 26,032 test digits.'
+  assert data.substituted.endswith(
+    ' SVHN is a part: 40 of 73,257 training and 20 of 26,032 test digits.'
   )
+  assert "not MNIST's as published" in data.substituted
   assert '200 + 100 tuples (seed 0, 5 pairings)' in data.source
   assert 'MNIST (60 + 30 images)' in data.source
   assert 'SVHN (40 + 20 images)' in data.source

@@ -19,7 +19,7 @@ from vectors import jit
 from mmjsd_jax import run
 from mmjsd_jax.model import Model
 from mmjsd_jax.objectives import ElboTerms
-from mmjsd_jax.train import Order
+from mmjsd_jax.order import Order
 
 SEEDS = range(5)
 NUM_STEPS = 12

@@ -23,9 +23,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmjsd_jax import checkpoint, config, figures, files, snapshot, workdir
+from mmjsd_jax import (
+  checkpoint,
+  config,
+  figures,
+  files,
+  journal,
+  snapshot,
+  workdir,
+)
 from mmjsd_jax.checkpoint import Checkpoints
+from mmjsd_jax.journal import Journal, read_metrics
 from mmjsd_jax.snapshot import DamagedCheckpoint
+from mmjsd_jax.train import Progress
 
 
 class State(NamedTuple):
@@ -532,6 +542,33 @@ def test_a_full_disk_leaves_the_old_file(small_disk, write):
     write(path)
   assert path.read_text() == 'old'
   assert sorted(os.listdir(small_disk)) == ['filling', 'results']
+
+
+def test_a_full_disk_ends_the_journal_and_keeps_its_lines(small_disk):
+  book = Journal(small_disk, first_step=0, num_steps=9)
+  book.write(Progress(1, {'loss': 0.5}, seconds=1, samples_per_second=1))
+  fill(small_disk)
+  many = {f'log_likelihood/m{n}': 0.5 for n in range(1000)}
+  with pytest.raises(OSError, match='No space left on device: .*/metrics'):
+    book.write(Progress(2, {'loss': 0.5} | many, 2, 1))
+  with contextlib.suppress(OSError):
+    book.close()
+  assert [line['step'] for line in read_metrics(small_disk)] == [1]
+  (small_disk / 'filling').unlink()
+  book = Journal(small_disk, first_step=1, num_steps=9)
+  book.write(Progress(2, {'loss': 0.25}, seconds=2, samples_per_second=1))
+  book.close()
+  assert [line['step'] for line in read_metrics(small_disk)] == [1, 2]
+
+
+def test_a_full_disk_ends_tensorboard(small_disk):
+  board = journal._Board(small_disk / 'tensorboard', 0)
+  fill(small_disk)
+  many = {f'log_likelihood/m{n}': 0.5 for n in range(1000)}
+  with pytest.raises(OSError, match='No space left on device: .*/tensorboard'):
+    board.write(Progress(2, many, 2, 1))
+  with pytest.raises(OSError, match='No space left on device: .*/tensorboard'):
+    board.close()
 
 
 def test_a_read_only_disk_is_refused_at_start(small_disk):

@@ -22,6 +22,7 @@ CROP = 28
 FOLDER = 'polymnist_backgrounds'
 # m0 to m4. The third is copyrighted and its use discouraged: it may be another.
 PAPER = ('fractal_tree', 'the_scream', 'lena', 'star_field', 'shingles')
+_FORMATS = ('JPEG', 'PNG')
 _SUFFIXES = ('.jpg', '.jpeg', '.png')
 # 192 MB as RGB; a picture that says it is larger is not decoded.
 _MAX_PIXELS = 64_000_000
@@ -166,7 +167,10 @@ def _read_picture(path: pathlib.Path) -> np.ndarray:
     with warnings.catch_warnings():
       # Pillow warns of what the check of the size below refuses anyway.
       warnings.simplefilter('ignore', Image.DecompressionBombWarning)
-      with Image.open(path, formats=('JPEG', 'PNG')) as picture:
+      with Image.open(path, formats=_FORMATS) as picture:
+        # Pillow leaves a PNG's checksums aside when it decodes one.
+        picture.verify()
+      with Image.open(path, formats=_FORMATS) as picture:
         width, height = picture.size
         if width < CROP or height < CROP:
           raise _Refused(

@@ -1,7 +1,7 @@
 """The shape every data set of this package has once it is in memory."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -75,6 +75,20 @@ class Dataset(NamedTuple):
   source: str
   substituted: str | None
   fingerprint: str
+
+
+def not_published(title: str, files: Sequence[str], place: object) -> str:
+  """The sentence for `Dataset.substituted` about files of another checksum.
+
+  Args:
+    title: of the set whose names the files have.
+    files: names of those whose checksum is not the published one.
+    place: where they lie.
+  """
+  return (
+    f"By their checksums {', '.join(files)} in {place} are not {title}'s as"
+    f' published; unless that is intended, fetch {title} anew.'
+  )
 
 
 def check(dataset: Dataset) -> None:

@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mmjsd_jax.data import idx, tfds_source
+from mmjsd_jax.data.dataset import not_published
 from mmjsd_jax.data.mnist_tfds import MNIST
 
 SOURCES = ('auto', 'mnist', 'idx', 'tfds', 'embedded')
@@ -39,9 +40,27 @@ class Digits(NamedTuple):
   labels: np.ndarray
 
 
+class Found(NamedTuple):
+  """Digits, and where they came from.
+
+  Attributes:
+    train: training digits.
+    test: test digits.
+    source: one line saying where they are from.
+    substituted: one sentence if they are not MNIST's; None if they are.
+    is_embedded: whether they are the embedded ones, of which there are few.
+  """
+
+  train: Digits
+  test: Digits
+  source: str
+  substituted: str | None
+  is_embedded: bool = False
+
+
 def find_digits(
   source: str, directory: str = '', *, allow_download: bool = False
-) -> tuple[Digits, Digits, str, str | None]:
+) -> Found:
   """Digits from the source named, or from the first one that is there.
 
   For 'auto' that is: `directory` if given, else the directory that the
@@ -58,8 +77,8 @@ def find_digits(
     allow_download: whether TensorFlow Datasets may fetch MNIST.
 
   Returns:
-    Training digits, test digits, one line saying where they are from, and one
-    sentence if they stand in for MNIST (None if they are MNIST).
+    The digits. Files that have MNIST's names and other contents are taken, and
+    `substituted` says so.
 
   Raises:
     ValueError: if the source is unknown or a file is damaged.
@@ -78,8 +97,7 @@ def find_digits(
     named = os.environ.get(DATA_DIR_VARIABLE, '')
     where = f' in {DATA_DIR_VARIABLE}={named}' if named else ''
   if source != 'tfds' and (folder := _idx_folder(named)):
-    train, test = load_idx(folder)
-    return train, test, _idx_line(folder, train, test), None
+    return _compared(folder, *load_idx(folder))
   if source == 'idx':
     raise _not_found(_idx_places(named), where)
 
@@ -98,20 +116,20 @@ def find_digits(
   return _embedded(f'were taken, as no data directory was named. {error}')
 
 
-def _from_tfds(
-  root: pathlib.Path, allow_download: bool
-) -> tuple[Digits, Digits, str, None]:
+def _from_tfds(root: pathlib.Path, allow_download: bool) -> Found:
   train, test = load_tfds(root, allow_download=allow_download)
-  return train, test, f'MNIST ({_counts(train, test)}) from {root}', None
+  line = f'MNIST ({_counts(train, test)}) from {root}'
+  return Found(train, test, line, None)
 
 
-def _embedded(why: str) -> tuple[Digits, Digits, str, str]:
+def _embedded(why: str) -> Found:
   train, test = load_embedded()
-  return (
+  return Found(
     train,
     test,
     f"scikit-learn's digits ({_counts(train, test)}, 8 x 8 made 28 x 28)",
     f"Scikit-learn's bundled handwritten digits, not MNIST, {why}.",
+    is_embedded=True,
   )
 
 
@@ -134,12 +152,19 @@ _IDX_FILES = (
   ('t10k-images-idx3-ubyte', 't10k-labels-idx1-ubyte'),
 )
 # Of the contents, so that a file is known with or without its gzip wrapping.
-# Taken from files whose own MD5s are the published ones.
+# Taken from files whose own MD5s are the published ones, as below.
 _OFFICIAL_MD5 = {
   'train-images-idx3-ubyte': '6bbc9ace898e44ae57da46a324031adb',
   'train-labels-idx1-ubyte': 'a25bea736e30d166cdddb491f175f624',
   't10k-images-idx3-ubyte': '2646ac647ad5339dbf082846283269ea',
   't10k-labels-idx1-ubyte': '27ae3e4e09519cfbb04c329615203637',
+}
+# Has files of the same names and shapes.
+_FASHION_MD5 = {
+  'train-images-idx3-ubyte': 'f4a8712d7a061bf5bd6d2ca38dc4d50a',
+  'train-labels-idx1-ubyte': '9018921c3c673c538a1fc5bad174d6f9',
+  't10k-images-idx3-ubyte': '8181f5470baa50b63fa0f6fddb340f0a',
+  't10k-labels-idx1-ubyte': '15d484375f8d13e6eb1aabb0c3f46965',
 }
 # The last is where torchvision puts them.
 _IDX_FOLDERS = ('', 'mnist', 'MNIST/raw')
@@ -156,7 +181,8 @@ def load_idx(directory: str | os.PathLike[str]) -> tuple[Digits, Digits]:
 
   Raises:
     FileNotFoundError: if a file is missing.
-    ValueError: if a file is damaged, or images and labels differ in number.
+    ValueError: if a file is damaged or empty, or images and labels differ in
+      number.
   """
   folder = _idx_folder(directory)
   if folder is None:
@@ -170,7 +196,9 @@ def load_idx(directory: str | os.PathLike[str]) -> tuple[Digits, Digits]:
         f'{folder}: expected as many labels as images, got {len(images)} in'
         f' {image_name} and {len(labels)} in {label_name}'
       )
-    if labels.size and labels.max() > 9:
+    if not labels.size:
+      raise ValueError(f'{folder / image_name}: expected images; got none')
+    if labels.max() > 9:
       raise ValueError(
         f'{folder / label_name}: expected labels 0 to 9, got {labels.max()}'
       )
@@ -208,16 +236,31 @@ def _idx_places(directory: str | os.PathLike[str]) -> list[str]:
   return [str(root / name / '*-ubyte[.gz]') for name in _IDX_FOLDERS]
 
 
-def _idx_line(folder: pathlib.Path, train: Digits, test: Digits) -> str:
-  """The line that says where idx files were, and whether they are MNIST's."""
-  line = f'MNIST ({_counts(train, test)}) from {folder}'
+def _compared(folder: pathlib.Path, train: Digits, test: Digits) -> Found:
+  """What `load_idx` found in `folder`, by the checksums of its files."""
+  digests = {}
   for split, names in zip((train, test), _IDX_FILES, strict=True):
     for name, array in zip(names, split, strict=True):
       digest = hashlib.md5(idx.header(array.shape), usedforsecurity=False)
       digest.update(array.astype(np.uint8).data)
-      if digest.hexdigest() != _OFFICIAL_MD5[name]:
-        return f'{line} (checksum differs from the official MNIST)'
-  return line
+      digests[name] = digest.hexdigest()
+  where = f'({_counts(train, test)}) from {folder}'
+  if digests == _FASHION_MD5:
+    return Found(
+      train,
+      test,
+      f'Fashion-MNIST {where}',
+      'The images are those of Fashion-MNIST, clothes and not digits.',
+    )
+  others = [name for name in digests if digests[name] != _OFFICIAL_MD5[name]]
+  if not others:
+    return Found(train, test, f'MNIST {where}', None)
+  return Found(
+    train,
+    test,
+    f'MNIST {where} (checksum differs from the official MNIST)',
+    not_published('MNIST', others, folder),
+  )
 
 
 # --- TensorFlow Datasets ----------------------------------------------------

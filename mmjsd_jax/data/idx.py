@@ -13,6 +13,8 @@ from typing import IO
 
 import numpy as np
 
+from mmjsd_jax import files
+
 # All of NIST's digits are 402,953; a header that says more is damaged.
 _MAX_ITEMS = 1_000_000
 # What deflate can gain at most: a gzip file of n bytes holds at most this
@@ -43,7 +45,7 @@ def read(
     ValueError: if the file is not exactly that; says what it is instead.
   """
   try:
-    with open(path, 'rb') as raw:
+    with files.naming(path), open(path, 'rb') as raw:
       zipped = raw.read(2) == b'\x1f\x8b'
       raw.seek(0)
       limit = os.fstat(raw.fileno()).st_size

@@ -19,11 +19,15 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
+from mmjsd_jax import files
+
 _HEADER_BYTES = 128
 _COMPRESSED = 15
 _MATRIX = 14
 # What deflate can gain at most: n bytes hold at most this many times n.
 _MAX_DEFLATE_RATIO = 1032
+# MATLAB's own limit is 2 GiB; the largest array of SVHN that is used is 0.2.
+_MAX_BYTES = 1 << 30
 # Flags, dimensions and name of any variable worth reading are shorter.
 _HEAD_BYTES = 1024
 _MAX_DIMENSIONS = 8
@@ -60,7 +64,7 @@ def read(
   found: dict[str, np.ndarray] = {}
   others = []
   try:
-    with open(path, 'rb') as stream:
+    with files.naming(path), open(path, 'rb') as stream:
       for variable in _variables(stream):
         if variable.name not in names:
           others.append(variable.name)
@@ -219,6 +223,12 @@ def _values(variable: _Variable) -> np.ndarray:
   name, shape, order = variable.name, variable.shape, variable.order
   if variable.kind not in _CLASSES:
     raise _Refused(f'{name} to be real numbers; got class {variable.kind}')
+  needed = math.prod(shape) * np.dtype(_CLASSES[variable.kind]).itemsize
+  if max(needed, variable.size) > _MAX_BYTES:
+    raise _Refused(
+      f'{name} of at most {_MAX_BYTES:,} bytes; got {needed:,}, stored in'
+      f' {variable.size:,}'
+    )
   content = _content(variable)
   kind, start, size = _tag(content, variable.values_at, order)
   if kind not in _STORED:

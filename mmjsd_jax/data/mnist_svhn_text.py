@@ -242,7 +242,7 @@ def _find(digits: str, directory: str, allow_download: bool) -> _Found:
   """MNIST and SVHN; for 'auto', `_Missing` if the embedded set may stand in."""
   errors: list[OSError] = []
   try:
-    train, test, line, _ = digits_lib.find_digits(
+    grey = digits_lib.find_digits(
       'mnist' if digits == 'auto' else digits,
       directory,
       allow_download=allow_download,
@@ -263,10 +263,10 @@ def _find(digits: str, directory: str, allow_download: bool) -> _Found:
       raise errors[0]
     raise _Missing('; '.join(map(str, errors))) from errors[0]
   return (
-    (_with_channel(train), colour_train),
-    (_with_channel(test), colour_test),
-    f'{line}; {colour_line}',
-    partial,
+    (_with_channel(grey.train), colour_train),
+    (_with_channel(grey.test), colour_test),
+    f'{grey.source}; {colour_line}',
+    ' '.join(filter(None, (grey.substituted, partial))) or None,
   )
 
 

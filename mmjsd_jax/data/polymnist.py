@@ -192,15 +192,15 @@ def load(
     FileNotFoundError: if what was asked for is not there.
     ConnectionError: if MNIST was to be fetched and cannot be reached.
   """
-  train_digits, test_digits, digit_line, not_mnist = digits_lib.find_digits(
+  found = digits_lib.find_digits(
     digits, directory, allow_download=allow_download
   )
-  if not_mnist and embedded_repeats is not None:
+  if found.is_embedded and embedded_repeats is not None:
     num_repeats = embedded_repeats
   pictures = backgrounds_lib.find_backgrounds(backgrounds, directory)
   train = Split(
     *make_tuples(
-      train_digits,
+      found.train,
       pictures.images,
       seed=seed,
       split='train',
@@ -208,7 +208,7 @@ def load(
     )
   )
   test = Split(
-    *make_tuples(test_digits, pictures.images, seed=seed, split='test')
+    *make_tuples(found.test, pictures.images, seed=seed, split='test')
   )
   repeats = f', {num_repeats} repeats' if num_repeats > 1 else ''
   return Dataset(
@@ -219,9 +219,11 @@ def load(
     test=test,
     source=(
       f'PolyMNIST of {len(train.labels):,} + {len(test.labels):,} tuples (seed'
-      f' {seed}{repeats}): {digit_line}; backgrounds {pictures.source}'
+      f' {seed}{repeats}): {found.source}; backgrounds {pictures.source}'
     ),
-    substituted=' '.join(filter(None, (not_mnist, pictures.substituted)))
+    substituted=' '.join(
+      filter(None, (found.substituted, pictures.substituted))
+    )
     or None,
     fingerprint=fingerprint(train, test),
   )

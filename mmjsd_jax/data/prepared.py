@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from mmjsd_jax.data import tfds_source
 from mmjsd_jax.data.dataset import Dataset, Split, fingerprint
 
 
@@ -40,11 +41,10 @@ def load(
     )
   import tensorflow_datasets as tfds
 
-  builder = tfds.builder_from_directory(found[0])
-  if builder.name != name:
-    raise ValueError(f'{found[0]}: expected {name}; got {builder.name}')
-  train, test = (read_fn(builder.as_data_source(s)) for s in ('train', 'test'))
-  told = builder.info.metadata or {}
+  got, told, splits = tfds_source.read_copy(tfds, found[0], read_fn)
+  if got != name:
+    raise ValueError(f'{found[0]}: expected {name}; got {got}')
+  train, test = splits['train'], splits['test']
   digest = fingerprint(train, test)
   if digest != told.get('fingerprint'):
     raise ValueError(
@@ -57,7 +57,7 @@ def load(
     num_classes=num_classes,
     train=train,
     test=test,
-    source=f'{told["source"]}; read from {found[0]}',
-    substituted=told['substituted'],
+    source=f'{told.get("source")}; read from {found[0]}',
+    substituted=told.get('substituted'),
     fingerprint=digest,
   )

@@ -13,7 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mmjsd_jax import files
 from mmjsd_jax.data import mat, tfds_source
+from mmjsd_jax.data.dataset import not_published
 from mmjsd_jax.data.digits import DATA_DIR_VARIABLE
 from mmjsd_jax.data.svhn_tfds import SVHN
 
@@ -51,7 +53,7 @@ def find_svhn(
 
   Returns:
     Training images, test images, one line saying where they are from, and one
-    sentence if they are not the whole of SVHN (None if they are).
+    sentence if they are not SVHN, whole and as published (None if they are).
 
   Raises:
     ValueError: if the source is unknown or a file is damaged.
@@ -68,8 +70,11 @@ def find_svhn(
     where = f' in {DATA_DIR_VARIABLE}={named}' if named else ''
   if source != 'tfds' and (folder := _mat_folder(named)):
     train, test = load_mat(folder)
-    line = f'{_line(train, test, folder)}{_compare_files(folder, train, test)}'
-    return train, test, line, _partial(train, test)
+    line, partial = _line(train, test, folder), _partial(train, test)
+    if not partial and (others := _not_published(folder)):
+      line += ' (checksum differs from the official SVHN)'
+      partial = not_published('SVHN', others, folder)
+    return train, test, line, partial
   if source == 'mat':
     raise _not_found(_mat_places(named), where)
 
@@ -203,15 +208,14 @@ def _mat_places(directory: str | os.PathLike[str]) -> list[str]:
   return [str(root / name / '*_32x32.mat') for name in _MAT_FOLDERS]
 
 
-def _compare_files(folder: pathlib.Path, train: Svhn, test: Svhn) -> str:
-  """A remark if files of the published size are not the published ones."""
-  if _partial(train, test):
-    return ''
+def _not_published(folder: pathlib.Path) -> list[str]:
+  """Names of the files that are not the published ones."""
+  others = []
   for name, published in _MAT_FILES.items():
-    with open(folder / name, 'rb') as stream:
+    with files.naming(folder / name), open(folder / name, 'rb') as stream:
       if hashlib.file_digest(stream, _md5).hexdigest() != published:
-        return ' (checksum differs from the official SVHN)'
-  return ''
+        others.append(name)
+  return others
 
 
 def _md5() -> 'hashlib._Hash':

@@ -8,11 +8,14 @@ import os
 import pathlib
 import threading
 import urllib.request
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from mmjsd_jax import files
+
+_Read = TypeVar('_Read')
 _PROBE_SECONDS = 5.0
 
 
@@ -60,6 +63,7 @@ class TfdsSource(NamedTuple):
       'train' and 'test', each images uint8 [N, *shape] and labels int32 [N].
 
     Raises:
+      ValueError: if the copy is damaged; names it.
       FileNotFoundError: if there is no copy and no leave to download.
       ConnectionError: if `url` cannot be reached.
       ModuleNotFoundError: if a package it needs is missing.
@@ -77,17 +81,16 @@ class TfdsSource(NamedTuple):
     tfds = _import_tfds(self.title)
     if not self.has_copy(root):
       self._download(tfds, root)
-    builder = tfds.builder_from_directory(root / self.name / self.version)
-    splits = {}
-    for name in ('train', 'test'):
-      source = builder.as_data_source(name)
-      images = np.empty((len(source), *self.shape), np.uint8)
-      labels = np.empty(len(source), np.int32)
-      for row, example in enumerate(source):
-        images[row] = np.reshape(example['image'], self.shape)
-        labels[row] = example['label']
-      splits[name] = (images, labels)
-    return splits
+    folder = root / self.name / self.version
+    return read_copy(tfds, folder, self._read)[-1]
+
+  def _read(self, source: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
+    images = np.empty((len(source), *self.shape), np.uint8)
+    labels = np.empty(len(source), np.int32)
+    for row, example in enumerate(source):
+      images[row] = np.reshape(example['image'], self.shape)
+      labels[row] = example['label']
+    return images, labels
 
   def _download(self, tfds: Any, root: pathlib.Path) -> None:
     """Prepares a copy under `root`, where `tfds.data_source` finds it."""
@@ -104,6 +107,56 @@ class TfdsSource(NamedTuple):
     builder.download_and_prepare(
       download_config=tfds.download.DownloadConfig(try_download_gcs=False)
     )
+
+
+def read_copy(
+  tfds: Any, folder: pathlib.Path, read_fn: Callable[[Sequence[Any]], _Read]
+) -> tuple[str, dict[str, Any], dict[str, _Read]]:
+  """Name, metadata and both splits of a prepared copy.
+
+  A copy may come from a stranger: that it runs no code is checked first.
+
+  Args:
+    tfds: the module.
+    folder: holds dataset_info.json.
+    read_fn: examples of a split to what is wanted of them.
+
+  Raises:
+    ValueError: if the copy is damaged, or names classes that are not TFDS's
+      own; names the folder.
+  """
+  try:
+    _check_features(folder / 'features.json')
+    builder = tfds.builder_from_directory(folder)
+    splits = {
+      name: read_fn(builder.as_data_source(name)) for name in ('train', 'test')
+    }
+    return builder.name, dict(builder.info.metadata or {}), splits
+  except Exception as error:  # TFDS, protobuf and ArrayRecord raise any kind
+    what = ' '.join(str(error).split())
+    raise ValueError(
+      f'{folder}: expected a whole copy of a data set; got a damaged one'
+      f' ({type(error).__name__}: {what[:300]})'
+    ) from error
+
+
+# Where TFDS keeps the classes that our sets' features are of.
+_FEATURES = 'tensorflow_datasets.core.features.'
+
+
+def _check_features(path: pathlib.Path) -> None:
+  """Refuses names of other classes: TFDS would import the modules of any."""
+  nodes = [files.read_json(path)]
+  while nodes:
+    node = nodes.pop()
+    if isinstance(node, dict):
+      nodes += node.values()
+    elif isinstance(node, list):
+      nodes += node
+    # With '{' it may be JSON with such names, which TFDS reads in its turn.
+    elif isinstance(node, str) and set(node) & set('.{'):
+      if not node.startswith(_FEATURES):
+        raise ValueError(f'{path.name} names {node!r}, which is not of TFDS')
 
 
 def root_of(directory: str | os.PathLike[str]) -> pathlib.Path:

@@ -28,6 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from mmjsd_jax import files
 from mmjsd_jax.evaluation import features, weights
 
 # Layer, such as 'Mixed_5b.branch1x1' -> 'kernel' and 'bias'.
@@ -275,29 +276,21 @@ def load_inception(path: str | os.PathLike[str]) -> Inception:
   """
   path = pathlib.Path(path)
   shapes = weight_shapes()
-  with path.open('rb') as file:
+  with files.naming(path), path.open('rb') as file:
     sha256 = hashlib.file_digest(file, 'sha256').hexdigest()
-    file.seek(0)
-    try:
-      archive = np.load(file, allow_pickle=False)
-      names = set(getattr(archive, 'files', ()))
-      arrays = {name: archive[name] for name in shapes if name in names}
-    except weights.DAMAGED as error:
-      raise ValueError(
-        f'expected Inception weights as an .npz, see README, got {path}, which'
-        f' cannot be read: {type(error).__name__}'
-      ) from None
-  missing = [name for name in shapes if name not in arrays]
-  if missing:
+  wanted = {name: (shape, np.floating) for name, shape in shapes.items()}
+  try:
+    arrays = weights.load(path, wanted)
+  except ValueError as error:
     raise ValueError(
-      f'expected {len(shapes)} arrays of Inception weights, see README, in'
-      f' {path}, got {len(arrays)} of them: {missing[0]} is missing'
-    )
-  for name, shape in shapes.items():
-    _check(f'{name} in {path}', arrays[name], shape)
+      f'expected Inception weights as an .npz, see README; {error}'
+    ) from None
   suffix = '.conv.weight'
   layers = [n.removesuffix(suffix) for n in shapes if n.endswith(suffix)]
-  return Inception({x: _folded(x, arrays) for x in layers}, sha256)
+  try:
+    return Inception({x: _folded(x, arrays) for x in layers}, sha256)
+  except ValueError as error:
+    raise ValueError(f'{path}: {error}') from None
 
 
 def weight_shapes() -> dict[str, tuple[int, ...]]:
@@ -313,32 +306,22 @@ def weight_shapes() -> dict[str, tuple[int, ...]]:
   return shapes
 
 
-def _check(name: str, array: np.ndarray, shape: tuple[int, ...]) -> None:
-  if array.shape != shape or array.dtype.kind != 'f':
-    raise ValueError(
-      f'expected floats of shape {shape} as {name}, got {array.dtype} of shape'
-      f' {array.shape}'
-    )
-  if not np.isfinite(array).all():
-    raise ValueError(
-      f'expected finite values as {name}, got'
-      f' {np.sum(~np.isfinite(array))} of {array.size} that are not'
-    )
-  if '.running_var' in name and array.min() < 0:
-    raise ValueError(
-      f'expected variances of at least 0 as {name}, got {array.min()}'
-    )
-
-
 def _folded(layer: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
   """Convolution and batch normalisation in one, computed in float64."""
   scale, shift, mean, variance = (
     arrays[f'{layer}.bn.{name}'].astype(float)
     for name in ('weight', 'bias', 'running_mean', 'running_var')
   )
+  if variance.min() < 0:
+    raise ValueError(
+      f'expected variances of at least 0 in {layer}, got {variance.min()}'
+    )
   scale = scale / np.sqrt(variance + _BATCH_NORM_EPSILON)
   kernel = arrays[f'{layer}.conv.weight'].transpose(2, 3, 1, 0) * scale
   bias = shift - mean * scale
+  limit = np.finfo(np.float32).max
+  if not max(abs(kernel).max(), abs(bias).max()) <= limit:
+    raise ValueError(f'expected values within float32 in {layer}, got larger')
   return {
     'kernel': kernel.astype(np.float32),
     'bias': bias.astype(np.float32),
