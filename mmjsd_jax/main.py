@@ -55,7 +55,10 @@ def _config_and_workdir():
         'need --config=<file>, or --mode=evaluate --workdir=<folder of a run>'
       )
     config = workdirs.stored_config(workdir)
-  return config, workdir or pathlib.Path('runs', config.name)
+  if workdir is None:
+    configuration.validate(config)  # its name becomes a folder
+    workdir = pathlib.Path('runs', config.name)
+  return config, workdir
 
 
 def _parse_flags(argv: list[str]) -> list[str]:

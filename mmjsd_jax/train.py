@@ -248,7 +248,8 @@ def train(
       than the training set.
   """
   num_examples = len(split.labels)
-  check_batch(settings.batch_size, num_examples, mesh)
+  check_devices(settings.batch_size, mesh)
+  check_batch(settings.batch_size, num_examples)
   state = init_state(model, settings, mesh)
   seconds = 0.0
   newest = checkpoints.latest_step()
@@ -302,8 +303,8 @@ def train(
   checkpoints.wait()
 
 
-def check_batch(batch_size: int, num_examples: int, mesh: Mesh) -> None:
-  """Refuses batches that the devices or the data cannot serve.
+def check_devices(batch_size: int, mesh: Mesh) -> None:
+  """Refuses batches that do not divide over the devices.
 
   Raises:
     ValueError: see above.
@@ -313,6 +314,14 @@ def check_batch(batch_size: int, num_examples: int, mesh: Mesh) -> None:
       f'config.train.batch_size must be a multiple of the {mesh.size} devices; '
       f'got {batch_size}'
     )
+
+
+def check_batch(batch_size: int, num_examples: int) -> None:
+  """Refuses batches that the data cannot fill.
+
+  Raises:
+    ValueError: see above.
+  """
   if batch_size > num_examples:
     raise ValueError(
       f'config.train.batch_size must be at most the {num_examples} training '
