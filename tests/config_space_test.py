@@ -506,7 +506,7 @@ def _configs(draw):
   return _config(changes, draw(st.sampled_from(rules.DATASETS)))
 
 
-@hypothesis.settings(max_examples=60)
+@hypothesis.settings(max_examples=40)
 @hypothesis.given(_configs())
 def test_a_drawn_config_is_refused_by_name_or_can_be_trained(config):
   if _named(config) is None:
