@@ -1,4 +1,4 @@
-"""The configuration: every key with its default, and what makes it valid.
+"""The configuration: every key with its default.
 
 Files in configs/ overlay these defaults. The ConfigDict is locked: a mistyped
 key fails at start. Only this module, main and run see it; below, functions take
@@ -6,20 +6,13 @@ plain arguments.
 """
 
 import json
-import math
-import pathlib
-from collections.abc import Callable
 from typing import Any
 
 import ml_collections
 from ml_collections import config_dict
 
-from mmjsd_jax import files, objectives, subsets
-from mmjsd_jax.data import digits
+from mmjsd_jax import validation
 from mmjsd_jax.objectives import Objective
-
-DATASETS = ('polymnist', 'mnist_svhn_text')
-NON_FINITE = ('stop', 'skip', 'restore')
 
 
 def default() -> ml_collections.ConfigDict:
@@ -130,12 +123,7 @@ def parse_arg(arg: str | None, known: tuple[str, ...]) -> dict[str, str]:
 
 def make_objective(config: ml_collections.ConfigDict) -> Objective:
   """The preset with config.objective.change applied."""
-  changes = {
-    field: value
-    for field, value in config.objective.change.items()
-    if value is not None
-  }
-  return objectives.make_objective(config.objective.preset, **changes)
+  return validation.make_objective(_values(config))
 
 
 def validate(config: ml_collections.ConfigDict) -> None:
@@ -144,116 +132,14 @@ def validate(config: ml_collections.ConfigDict) -> None:
   Raises:
     ValueError: names the key, what was expected and what was got.
   """
-  for key, value in flatten(default().to_dict()).items():
-    _require(
-      value is None or _get(config, key) is not None,
-      key,
-      f'like {value!r}',
-      None,
-    )
   try:
-    files.file_name(config.name)
-  except ValueError as error:
-    raise ValueError(f'config.name: {error}') from None
-  make_objective(config)
-  _one_of(config, 'data.name', DATASETS)
-  _one_of(config, 'data.digits', digits.SOURCES)
-  _one_of(config, 'data.pairing', ('min', 'all'))
-  _one_of(config, 'model.first_colour', ('as_released', 'median'))
-  _one_of(config, 'model.text_likelihood', ('categorical', 'as_released'))
-  _one_of(config, 'evaluation.checkpoint', ('final', 'best'))
-  _one_of(config, 'train.non_finite', NON_FINITE)
-  _one_of(config, 'evaluation.sampling', objectives.mixture.SAMPLING_METHODS)
-  for key in (
-    'data.embedded_repeats',
-    'data.num_pairings',
-    'model.latent_dim',
-    'model.hidden_dim',
-    'train.batch_size',
-    'train.log_every',
-    'train.checkpoint_every',
-    'train.keep_checkpoints',
-    'evaluation.num_joint_samples',
-    'evaluation.num_importance_samples',
-    'evaluation.num_joint_importance_samples',
-    'evaluation.num_log_likelihood_examples',
-  ):
-    _at_least(config, key, 1)
-  for key in (
-    'data.num_validation',
-    'evaluation.num_test_examples',
-    'evaluation.num_quality_samples',
-    'model.draws_per_decode',
-    'objective.beta_warmup_steps',
-    'train.num_epochs',
-    'train.num_steps',
-  ):
-    _at_least(config, key, 0)
-  for key in ('seed', 'data.seed', 'evaluation.seed'):
-    # JAX would cut off what is beyond 32 bits.
-    _require(
-      0 <= _get(config, key) < 2**32, key, '0 to 2^32 - 1', _get(config, key)
-    )
-  for key in ('data.backgrounds', 'data.modalities', 'evaluation.subsets'):
-    _each(config, key, 'a string', lambda value: isinstance(value, str))
-  _each(
-    config,
-    'evaluation.num_probe_samples',
-    'an integer of at least 20',
-    lambda size: isinstance(size, int) and size >= 20,
-  )
-  for key in ('objective.beta', 'objective.beta_style'):
-    _at_least(config, key, 0)
-  _each(
-    config,
-    'model.style_dim',
-    'an integer of at least 0',
-    lambda size: isinstance(size, int) and size >= 0,
-  )
-  _require(
-    0 < config.train.learning_rate < math.inf,
-    'train.learning_rate',
-    'a positive number',
-    config.train.learning_rate,
-  )
-  _require(
-    (config.train.num_epochs > 0) != (config.train.num_steps > 0),
-    'train.num_epochs, train.num_steps',
-    'exactly one of them above 0',
-    (config.train.num_epochs, config.train.num_steps),
-  )
-  _require(
-    config.train.checkpoint_every % config.train.log_every == 0,
-    'train.checkpoint_every',
-    f'a multiple of train.log_every = {config.train.log_every}',
-    config.train.checkpoint_every,
-  )
-  path = config.evaluation.inception_weights
-  _require(
-    not path or pathlib.Path(path).is_file(),
-    'evaluation.inception_weights',
-    "a file, or '' for none",
-    path,
-  )
-  _require(
-    not path or config.evaluation.num_quality_samples > 0,
-    'evaluation.num_quality_samples',
-    'at least 1 with evaluation.inception_weights',
-    config.evaluation.num_quality_samples,
-  )
-  for key in (
-    'objective.pi',
-    'objective.likelihood_weights',
-    'objective.style_weights',
-  ):
-    _each(config, key, 'a finite number of at least 0', _is_weight)
-  pi = tuple(config.objective.pi)
-  _require(
-    not pi or (abs(sum(pi) - 1) < 1e-6 and sum(pi[:-1]) > 0),
-    'objective.pi',
-    'weights that sum to 1, not all of it on the prior (last)',
-    f'{pi}, sum {sum(pi)}',
-  )
+    values = _values(config)
+  except AttributeError:
+    raise ValueError(
+      'config must be a ConfigDict with the keys of config.default(); got a '
+      f'{type(config).__name__}'
+    ) from None
+  validation.check(values, _values(default()))
 
 
 def validate_for_modalities(
@@ -264,42 +150,20 @@ def validate_for_modalities(
   Raises:
     ValueError: names the key, what was expected and what was got.
   """
-  for name in config.data.modalities:
-    _require(
-      name in modalities, 'data.modalities', f'names of {modalities}', name
-    )
-  used = tuple(config.data.modalities) or modalities
-  _require(
-    used == tuple(name for name in modalities if name in used),
-    'data.modalities',
-    f'distinct names in the order of {modalities}',
-    used,
+  validation.check_modalities(_values(config), modalities)
+
+
+def num_steps(config: ml_collections.ConfigDict, num_examples: int) -> int:
+  """The run's length in steps, with so many training examples.
+
+  Raises:
+    ValueError: names the key, what was expected and what was got.
+  """
+  steps = config.train.num_steps or (
+    config.train.num_epochs * (num_examples // config.train.batch_size)
   )
-  for name in config.evaluation.subsets:
-    try:
-      subsets.parse_subset(name, used)
-    except ValueError as error:
-      raise ValueError(f'config.evaluation.subsets: {error}') from None
-  _require(
-    config.evaluation.condition_on in ('', *used),
-    'evaluation.condition_on',
-    f'one of {used}',
-    config.evaluation.condition_on,
-  )
-  for key, extra in (
-    ('model.style_dim', 0),
-    ('objective.pi', 1),
-    ('objective.likelihood_weights', 0),
-    ('objective.style_weights', 0),
-  ):
-    values = _get(config, key)
-    _require(
-      len(values) in (0, len(used) + extra),
-      key,
-      f'{len(used) + extra} numbers for the modalities {used}'
-      + (' and the prior' if extra else ''),
-      len(values),
-    )
+  validation.check_num_steps(_values(config), steps)
+  return steps
 
 
 # What may change between two starts of one run: how long it trains and what is
@@ -366,35 +230,5 @@ def from_dict(tree: dict[str, Any]) -> ml_collections.ConfigDict:
   return config
 
 
-def _get(config, key):
-  for part in key.split('.'):
-    config = config[part]
-  return config
-
-
-def _require(holds: bool, key: str, expected: str, got: Any) -> None:
-  if not holds:
-    raise ValueError(f'config.{key} must be {expected}; got {got!r}')
-
-
-def _one_of(config, key: str, choices: tuple[str, ...]) -> None:
-  _require(
-    _get(config, key) in choices, key, f'one of {choices}', _get(config, key)
-  )
-
-
-def _each(
-  config, key: str, expected: str, holds: Callable[[Any], bool]
-) -> None:
-  """Refuses the first element of a tuple that is not as expected."""
-  for value in _get(config, key):
-    _require(holds(value), key, f'a tuple, each {expected}', value)
-
-
-def _is_weight(value: Any) -> bool:
-  return isinstance(value, int | float) and 0 <= value < math.inf
-
-
-def _at_least(config, key: str, least: int) -> None:
-  value = _get(config, key)
-  _require(least <= value < math.inf, key, f'at least {least}', value)
+def _values(config: ml_collections.ConfigDict) -> dict[str, Any]:
+  return flatten(config.to_dict())

@@ -192,7 +192,7 @@ def _changed(
   for key, value in settings.items():
     try:
       config.update_from_flattened_dict({key: value})
-    except TypeError:
+    except (TypeError, OverflowError):
       like = configuration.flatten(base.to_dict()).get(key)
       raise ValueError(
         f'config.{key} must be like {like!r}; got {value!r} in the grid'

@@ -107,7 +107,9 @@ def draw_terms(
     (z, draws), tag = _doubly_reparameterised(axes, (z, draws), tag)
   num_modalities = likelihood_weights.shape[0]
   flat_z, flat_draws = jax.tree.map(
-    lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), (z, draws)
+    # Not -1, which has no answer for a modality without a style.
+    lambda leaf: leaf.reshape(num_components * num_samples, *leaf.shape[2:]),
+    (z, draws),
   )
   log_likelihoods = decoding.log_likelihoods(
     log_likelihood_fn,

@@ -16,7 +16,7 @@ from mmjsd_jax.data.dataset import Dataset, Split, check, fingerprint
 from mmjsd_jax.evaluation.inception import Inception, load_inception
 from mmjsd_jax.modalities import polymnist_image, svhn_image
 from mmjsd_jax.model import Model
-from mmjsd_jax.order import check_batch, make_mesh
+from mmjsd_jax.order import check_batch, check_devices, make_mesh
 from mmjsd_jax.step import Settings
 
 _log = logging.getLogger(__name__)
@@ -59,16 +59,23 @@ def prepare(
     OSError: files that are missing or cannot be read or written.
   """
   configuration.validate(config)
+  check_devices(config.train.batch_size, make_mesh())
   workdirs.check(workdir, config, mode)
   inception = None
   if config.evaluation.inception_weights:
-    inception = load_inception(config.evaluation.inception_weights)
+    try:
+      inception = load_inception(config.evaluation.inception_weights)
+    except (ValueError, OSError) as error:
+      raise ValueError(
+        f'config.evaluation.inception_weights: {error}'
+      ) from None
   dataset = _load(config)
   check(dataset)
   training, validation = _hold_out(
     dataset.train, config.data.num_validation, config.data.seed
   )
-  check_batch(config.train.batch_size, len(training.labels), make_mesh())
+  check_batch(config.train.batch_size, len(training.labels))
+  num_steps = configuration.num_steps(config, len(training.labels))
   workdirs.check_data(workdir, dataset)
   model = _make_model(config, dataset, training)
   job = Job(
@@ -80,10 +87,14 @@ def prepare(
     training=training,
     validation=validation,
     model=model,
-    settings=_make_settings(config, model, len(training.labels)),
+    settings=_make_settings(config, model, num_steps),
     inception=inception,
   )
-  for line in (f'data: {dataset.source}', *job.substitutions):
+  for line in (
+    f'data: {dataset.source}',
+    *job.substitutions,
+    *_beyond_data(config, dataset),
+  ):
     _log.info('%s', line)
   return job
 
@@ -118,8 +129,6 @@ def _load(config: ml_collections.ConfigDict) -> Dataset:
       pairing=config.data.pairing,
     ),
   }[config.data.name]
-  if config.data.name == 'polymnist':  # others know theirs once loaded
-    configuration.validate_for_modalities(config, polymnist.MODALITIES)
   dataset = load(
     digits=config.data.digits,
     directory=config.data.dir,
@@ -140,6 +149,31 @@ def _load(config: ml_collections.ConfigDict) -> Dataset:
     test=test_split,
     fingerprint=fingerprint(train_split, test_split),
   )
+
+
+def _beyond_data(
+  config: ml_collections.ConfigDict, dataset: Dataset
+) -> list[str]:
+  """What the evaluation asks for more of than there is; it takes all."""
+  options = config.evaluation
+  num_train, num_test = len(dataset.train.labels), len(dataset.test.labels)
+  asked = {
+    'num_probe_samples': (max(options.num_probe_samples), num_train),
+    'num_log_likelihood_examples': (
+      options.num_log_likelihood_examples,
+      min(options.num_test_examples or num_test, num_test),
+    ),
+    'num_test_examples': (options.num_test_examples, num_test),
+    'num_quality_samples': (
+      options.num_quality_samples,
+      min(options.num_test_examples or num_test, num_test, num_train),
+    ),
+  }
+  return [
+    f'config.evaluation.{key} is {number}: all {there} examples are taken'
+    for key, (number, there) in asked.items()
+    if number > there
+  ]
 
 
 def _hold_out(
@@ -194,17 +228,15 @@ def _median_colour(images: np.ndarray) -> tuple[float, ...]:
 
 
 def _make_settings(
-  config: ml_collections.ConfigDict, model: Model, num_examples: int
+  config: ml_collections.ConfigDict, model: Model, num_steps: int
 ) -> Settings:
-  steps_per_epoch = num_examples // config.train.batch_size
   ones = (1.0,) * len(model.modalities)
   weights = tuple(config.objective.likelihood_weights)
   if not weights and config.objective.weigh_by_size:
     weights = weights_by_size(model.modality_list)
   return Settings(
     seed=config.seed,
-    num_steps=config.train.num_steps
-    or config.train.num_epochs * steps_per_epoch,
+    num_steps=num_steps,
     batch_size=config.train.batch_size,
     learning_rate=config.train.learning_rate,
     beta=config.objective.beta,

@@ -16,7 +16,6 @@ from mmjsd_jax import command, run  # noqa: E402
 from mmjsd_jax import config as configuration  # noqa: E402
 from mmjsd_jax import job as jobs  # noqa: E402
 from mmjsd_jax import workdir as workdirs  # noqa: E402
-from mmjsd_jax.files import file_name  # noqa: E402
 from mmjsd_jax.interruption import Stopped, listen  # noqa: E402
 from mmjsd_jax.train import NonFiniteLoss  # noqa: E402
 
@@ -60,7 +59,10 @@ def _config_and_workdir():
         'need --config=<file>, or --mode=evaluate --workdir=<folder of a run>'
       )
     config = workdirs.stored_config(workdir)
-  return config, workdir or pathlib.Path('runs', file_name(config.name))
+  if workdir is None:
+    configuration.validate(config)  # its name becomes a folder
+    workdir = pathlib.Path('runs', config.name)
+  return config, workdir
 
 
 def _parse_flags(argv: list[str]) -> list[str]:

@@ -29,6 +29,7 @@ from mmjsd_jax.presets import CHOICES as CHOICES
 from mmjsd_jax.presets import PRESETS as PRESETS
 from mmjsd_jax.presets import Objective as Objective
 from mmjsd_jax.presets import check_objective
+from mmjsd_jax.presets import idle_fields as idle_fields
 from mmjsd_jax.presets import make_objective as make_objective
 
 

@@ -76,8 +76,8 @@ def to_device(split: Split, mesh: Mesh) -> Data:
   )
 
 
-def check_batch(batch_size: int, num_examples: int, mesh: Mesh) -> None:
-  """Refuses batches that the devices or the data cannot serve.
+def check_devices(batch_size: int, mesh: Mesh) -> None:
+  """Refuses batches that do not divide over the devices.
 
   Raises:
     ValueError: see above.
@@ -87,6 +87,14 @@ def check_batch(batch_size: int, num_examples: int, mesh: Mesh) -> None:
       f'config.train.batch_size must be a multiple of the {mesh.size} devices; '
       f'got {batch_size}'
     )
+
+
+def check_batch(batch_size: int, num_examples: int) -> None:
+  """Refuses batches that the data cannot fill.
+
+  Raises:
+    ValueError: see above.
+  """
   if batch_size > num_examples:
     raise ValueError(
       f'config.train.batch_size must be at most the {num_examples} training '

@@ -124,6 +124,26 @@ def check_objective(objective: Objective) -> Objective:
   return objective
 
 
+def idle_fields(objective: Objective) -> dict[str, str]:
+  """Fields that change nothing in this cell -> what makes them idle."""
+  idle = {}
+  if objective.bound == 'elbo':
+    idle['looser'] = "bound='elbo'"
+    if not objective.joint_likelihood:
+      idle['sampling'] = 'joint_likelihood=False'
+      if objective.regulariser in ('kl', 'jsd_geometric'):
+        idle['num_samples'] = idle['sampling']
+  else:
+    idle['sampling'] = f'bound={objective.bound!r}'
+  if not objective.unimodal_elbos:
+    idle['unimodal_weights_as_released'] = 'unimodal_elbos=False'
+    if objective.posterior == 'moe' and objective.subset_posterior != 'product':
+      idle['prior_expert'] = (
+        f"posterior='moe' and subset_posterior={objective.subset_posterior!r}"
+      )
+  return idle
+
+
 PRESETS = {
   # MVAE Eq. 4 as Sutter et al. train it: the joint ELBO and every unimodal
   # one, no random subsets. The mmJSD code takes KL(q_m || p) of the raw expert

@@ -34,7 +34,7 @@ class Settings(NamedTuple):
   style_weights: tuple[float, ...]
   log_every: int
   checkpoint_every: int
-  non_finite: str = 'stop'  # of config.NON_FINITE
+  non_finite: str = 'stop'  # of rules.NON_FINITE
 
 
 class Tally(NamedTuple):

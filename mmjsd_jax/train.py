@@ -14,7 +14,7 @@ from mmjsd_jax.checkpoint import Checkpoints
 from mmjsd_jax.data.dataset import Split
 from mmjsd_jax.interruption import Stopped
 from mmjsd_jax.model import Model
-from mmjsd_jax.order import Data, check_batch, to_device
+from mmjsd_jax.order import Data, check_batch, check_devices, to_device
 from mmjsd_jax.step import (
   Report,
   Settings,
@@ -121,7 +121,8 @@ def train(
       than the training set.
     OSError: a checkpoint cannot be written.
   """
-  check_batch(settings.batch_size, len(split.labels), mesh)
+  check_devices(settings.batch_size, mesh)
+  check_batch(settings.batch_size, len(split.labels))
   state, seconds = beginning
   step = saved = int(state.step)
   if step >= settings.num_steps:

@@ -64,6 +64,8 @@ TABLE = (
   Entry('data.in_memory_builder', ('tensorflow_datasets',)),
   Entry('data.polymnist_builder', ('numpy', 'tensorflow_datasets')),
   Entry('data.mnist_svhn_text_builder', ('numpy', 'tensorflow_datasets')),
+  Entry('rules', ()),
+  Entry('validation', ()),
   Entry('config', ('ml_collections',)),
   # Running.
   Entry('order', ('jax',)),

@@ -113,6 +113,18 @@ def test_workdir_defaults_to_the_name_of_the_config(parse):
   assert main._MODE.value == 'train_and_evaluate'
 
 
+def test_a_name_that_leads_elsewhere_names_no_workdir(parse):
+  parse(CONFIG, '--config.name=../a')
+  with pytest.raises(ValueError, match=r"config.name must be .* got '../a'"):
+    main._config_and_workdir()
+
+
+def test_a_sweep_is_no_config(parse):
+  parse('--config=configs/sweeps/mst_beta.py')
+  with pytest.raises(ValueError, match='must be a ConfigDict .* got a Sweep'):
+    main._config_and_workdir()
+
+
 def test_workdir_is_the_one_given(parse):
   parse(CONFIG, '--workdir=/a/b', '--mode=train')
   _, workdir = main._config_and_workdir()
@@ -124,6 +136,7 @@ def test_tuples_are_overridden_as_python_writes_them(parse):
   parse(
     CONFIG,
     "--config.data.modalities=('m0', 'm3')",
+    '--config.objective.preset=mmjsd',
     '--config.objective.pi=(0.5, 0.25, 0.25)',
     '--config.objective.change.num_samples=3',
   )
@@ -166,7 +179,7 @@ def test_without_a_config_the_command_says_what_it_needs(parse, arguments):
     ((CONFIG, '--config.betta=1'), 'unknown key config.betta; '),
     (
       (CONFIG, '--config.objective.beta=-1'),
-      'config.objective.beta must be at least 0; got -1.0',
+      'config.objective.beta must be a finite number of at least 0 and',
     ),
     ((f'{CONFIG}:paper',), 'MNIST not found; looked for '),
   ],

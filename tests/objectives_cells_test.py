@@ -25,7 +25,7 @@ from objective_world import (
 )
 from vectors import jit
 
-from mmjsd_jax import objectives
+from mmjsd_jax import fusion, objectives
 from mmjsd_jax.gaussian import Gaussian
 from mmjsd_jax.objectives import CHOICES, PRESETS, Objective
 
@@ -131,6 +131,32 @@ def test_cell_is_finite_and_blind_to_absent_modalities(posterior, index):
   draws_one = objective.bound == 'elbo' and posterior == 'moe'
   if not draws_one:
     assert (gradients.mean[index][:, 0] != 0).all()
+
+
+@pytest.mark.parametrize('preset', ['mmvae', 'mmvae_dreg', 'mmpoe'])
+def test_idle_fields_change_nothing(preset):
+  kept = objectives.PRESETS[preset]._replace(num_samples=2)
+  idle = objectives.idle_fields(kept)
+  changed = [
+    kept._replace(**{field: choice})
+    for field in idle
+    for choice in {**CHOICES, 'num_samples': (1,)}.get(field, (False, True))
+  ]
+
+  @jit
+  def values(key):
+    return [
+      (
+        elbo_fn(objective)(key, EXPERTS, WORLD, None),
+        fusion.subset_posterior(EXPERTS, np.array([True] * M), objective),
+      )
+      for objective in (kept, *changed)
+    ]
+
+  expected, *found = values(jax.random.key(0))
+  assert len(found) > len(idle) >= 2
+  for each in found:
+    jax.tree.map(np.testing.assert_array_equal, each, expected)
 
 
 # Extremes.

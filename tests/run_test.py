@@ -165,8 +165,8 @@ def _refusal(config, workdir, mode='train_and_evaluate'):
 @pytest.mark.parametrize(
   ('changes', 'expected'),
   [
-    ({'objective.beta': -1.0}, 'config.objective.beta must be at least 0'),
-    ({'objective.pi': (0.5, 0.5)}, '3 numbers for the modalities'),
+    ({'objective.beta': -1.0}, 'config.objective.beta must be'),
+    ({'model.style_dim': (1,)}, '2 numbers for the modalities'),
     ({'evaluation.subsets': ('m0+m1',)}, "got 'm0+m1'"),
     ({'train.batch_size': 12}, 'a multiple of the 8 devices; got 12'),
     ({'train.batch_size': 8000}, 'at most the 1442 training examples'),

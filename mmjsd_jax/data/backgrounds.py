@@ -76,7 +76,7 @@ def find_backgrounds(
         ' pictures: none were named and no data directory holds a folder'
         f' {FOLDER}.',
       )
-  files = _list_files(paths)
+  files = list_files(paths)
   stems = [file.stem for file in files]
   return Backgrounds(
     load_backgrounds(paths),
@@ -101,10 +101,16 @@ def load_backgrounds(paths: Sequence[str] | str) -> list[np.ndarray]:
     FileNotFoundError: if a file or folder is missing.
     ValueError: if there are not five, or one is unreadable or too small.
   """
-  return [_read_picture(file) for file in _list_files(paths)]
+  return [_read_picture(file) for file in list_files(paths)]
 
 
-def _list_files(paths: Sequence[str] | str) -> list[pathlib.Path]:
+def list_files(paths: Sequence[str] | str) -> list[pathlib.Path]:
+  """The five files that `load_backgrounds` reads, in its order.
+
+  Raises:
+    FileNotFoundError: if a file or folder is missing.
+    ValueError: if there are not five.
+  """
   if isinstance(paths, str):
     paths = [paths]
   files = [pathlib.Path(path).expanduser() for path in paths]

@@ -31,13 +31,12 @@ from mmjsd_jax.evaluation.inception import Inception, inception_features
 from mmjsd_jax.evaluation.quality import Quality
 from mmjsd_jax.model import Model, Params, Posteriors
 from mmjsd_jax.subsets import subset_name
+from mmjsd_jax.validation import FEWEST_QUALITY_SAMPLES
 
 # Image modality -> name of features -> what computes them.
 FeatureFns = Mapping[str, Mapping[str, FeatureFn]]
 Images = dict[str, np.ndarray]  # modality -> float32 [N, H, W, C] in [0, 1]
 
-# With fewer samples `quality.measure` measures nothing.
-_FEWEST = 10
 _log = logging.getLogger(__name__)
 
 
@@ -128,9 +127,11 @@ def measure_samples(
     _distinct(s, tuple(feature_fns), num_samples) for s in (train, test)
   ]
   count = min(len(rows) for rows in chosen)
-  if count < _FEWEST:
+  if count < FEWEST_QUALITY_SAMPLES:
     _log.warning(
-      'sample quality needs %d different images, got %d', _FEWEST, count
+      'sample quality needs %d different images, got %d',
+      FEWEST_QUALITY_SAMPLES,
+      count,
     )
     return None
   train, test = train.take(chosen[0][:count]), test.take(chosen[1][:count])

@@ -1,0 +1,333 @@
+"""What makes a configuration valid: every value alone, then values together.
+
+Nothing here loads data or asks for a device. Values come flat, by their dotted
+keys, as `config.flatten` gives them.
+"""
+
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mmjsd_jax import objectives, subsets
+from mmjsd_jax.data import backgrounds, mnist_svhn_text, polymnist
+from mmjsd_jax.objectives import Objective
+from mmjsd_jax.rules import MAX_STEPS, RULES
+
+Values = Mapping[str, Any]  # dotted key -> value
+
+# Fewer have no nearest neighbours and clusters to speak of.
+FEWEST_QUALITY_SAMPLES = 10
+# 4 GB of float32, before anything is decoded.
+_MAX_LATENTS = 2**30
+
+
+def check(values: Values, defaults: Values) -> None:
+  """Refuses what cannot work, or would have no effect, before data are loaded.
+
+  Args:
+    values: of the configuration.
+    defaults: all keys there are, and their defaults.
+
+  Raises:
+    ValueError: names the key, what was expected and what was got.
+  """
+  for key in sorted(defaults.keys() ^ values.keys()):
+    is_missing = key in defaults
+    raise ValueError(
+      f'config.{key} is {"missing" if is_missing else "unknown"}'
+    )
+  for key, value in values.items():
+    rule = RULES[key]
+    _require(rule.holds(value), key, rule.expected, value)
+  objective = make_objective(values)
+  _check_data(values)
+  _check_weights(values)
+  _check_training(values)
+  _check_evaluation(values)
+  for key, why in _without_effect(values, objective):
+    _require(
+      values[key] == defaults[key],
+      key,
+      f'{defaults[key]!r}, as it has no effect with {why}',
+      values[key],
+    )
+  _check_some_modalities(values)
+
+
+def make_objective(values: Values) -> Objective:
+  """The preset with the fields of objective.change applied.
+
+  Raises:
+    ValueError: fields that have no meaning together, or no effect.
+  """
+  prefix = 'objective.change.'
+  changes = {
+    key.removeprefix(prefix): value
+    for key, value in values.items()
+    if key.startswith(prefix) and value is not None
+  }
+  preset = values['objective.preset']
+  try:
+    objective = objectives.make_objective(preset, **changes)
+  except ValueError as error:
+    raise ValueError(
+      f'config.objective.change must fit the preset {preset!r}: {error}'
+    ) from None
+  idle = objectives.idle_fields(objective)
+  for field, value in changes.items():
+    kept = getattr(objectives.PRESETS[preset], field)
+    _require(
+      field not in idle or value == kept,
+      prefix + field,
+      f'None or {kept!r}, as it has no effect with {idle.get(field)}',
+      value,
+    )
+  return objective
+
+
+def check_modalities(values: Values, modalities: tuple[str, ...]) -> None:
+  """Refuses what does not fit the data set's modalities.
+
+  Args:
+    values: of a configuration that is valid but for this.
+    modalities: all that the data set has, in its order.
+
+  Raises:
+    ValueError: names the key, what was expected and what was got.
+  """
+  chosen = values['data.modalities']
+  for name in chosen:
+    _require(
+      name in modalities, 'data.modalities', f'names of {modalities}', name
+    )
+  used = chosen or modalities
+  _require(
+    used == tuple(name for name in modalities if name in used),
+    'data.modalities',
+    f'distinct names in the order of {modalities}',
+    used,
+  )
+  _check_subsets(values['evaluation.subsets'], used)
+  _require(
+    values['evaluation.condition_on'] in ('', *used),
+    'evaluation.condition_on',
+    f'one of {used}',
+    values['evaluation.condition_on'],
+  )
+  _require(
+    'text' in used or values['model.text_likelihood'] == 'categorical',
+    'model.text_likelihood',
+    f"'categorical', as none of {used} is text",
+    values['model.text_likelihood'],
+  )
+  for key, extra in (
+    ('model.style_dim', 0),
+    ('objective.pi', 1),
+    ('objective.likelihood_weights', 0),
+    ('objective.style_weights', 0),
+  ):
+    _require(
+      len(values[key]) in (0, len(used) + extra),
+      key,
+      f'{len(used) + extra} numbers for the modalities {used}'
+      + (' and the prior' if extra else ''),
+      len(values[key]),
+    )
+  _check_memory(values, len(used))
+
+
+def check_num_steps(values: Values, num_steps: int) -> None:
+  """Refuses a length of the run that cannot work.
+
+  Args:
+    values: of a valid configuration.
+    num_steps: steps that it comes to.
+
+  Raises:
+    ValueError: names the key, what was expected and what was got.
+  """
+  _require(
+    num_steps <= MAX_STEPS,
+    'train.num_epochs',
+    f'so few that it comes to at most {MAX_STEPS:,} steps',
+    f'{num_steps:,} steps',
+  )
+  warmup = values['objective.beta_warmup_steps']
+  _require(
+    values['evaluation.checkpoint'] == 'final' or warmup <= num_steps,
+    'evaluation.checkpoint',
+    f"'final', as no checkpoint is best before objective.beta_warmup_steps = "
+    f'{warmup} are over, and there are {num_steps} steps',
+    values['evaluation.checkpoint'],
+  )
+
+
+def _check_data(values: Values) -> None:
+  if values['data.backgrounds']:
+    try:
+      backgrounds.list_files(values['data.backgrounds'])
+    except (OSError, ValueError) as error:
+      raise ValueError(f'config.data.backgrounds: {error}') from None
+
+
+def _check_weights(values: Values) -> None:
+  pi = values['objective.pi']
+  _require(
+    # Far enough from 0 to be above it in float32.
+    not pi or (abs(sum(pi) - 1) < 1e-6 and sum(pi[:-1]) > 1e-6),
+    'objective.pi',
+    'weights that sum to 1, not all of it on the prior (last)',
+    pi,
+  )
+  weights = values['objective.likelihood_weights']
+  _require(
+    not weights or any(weights),
+    'objective.likelihood_weights',
+    'not all 0',
+    weights,
+  )
+
+
+def _check_training(values: Values) -> None:
+  epochs, steps = values['train.num_epochs'], values['train.num_steps']
+  _require(
+    (epochs > 0) != (steps > 0),
+    'train.num_epochs, train.num_steps',
+    'exactly one of them above 0',
+    (epochs, steps),
+  )
+  if steps:
+    check_num_steps(values, steps)
+  log_every = values['train.log_every']
+  _require(
+    values['train.checkpoint_every'] % log_every == 0,
+    'train.checkpoint_every',
+    f'a multiple of train.log_every = {log_every}',
+    values['train.checkpoint_every'],
+  )
+
+
+def _check_evaluation(values: Values) -> None:
+  _require(
+    bool(values['evaluation.num_probe_samples']),
+    'evaluation.num_probe_samples',
+    'one size at least',
+    (),
+  )
+  path = values['evaluation.inception_weights']
+  _require(
+    not path or pathlib.Path(path).is_file(),
+    'evaluation.inception_weights',
+    "a file, or '' for none",
+    path,
+  )
+  num_samples = values['evaluation.num_quality_samples']
+  _require(
+    not path or num_samples > 0,
+    'evaluation.num_quality_samples',
+    'at least 1 with evaluation.inception_weights',
+    num_samples,
+  )
+  if not num_samples:
+    return
+  for key in ('num_quality_samples', 'num_test_examples'):
+    count = values[f'evaluation.{key}']
+    _require(
+      count == 0 or count >= FEWEST_QUALITY_SAMPLES,
+      f'evaluation.{key}',
+      f'0 or at least {FEWEST_QUALITY_SAMPLES} to measure sample quality',
+      count,
+    )
+
+
+def _check_subsets(names: tuple[str, ...], modalities: tuple[str, ...]) -> None:
+  seen: dict[bytes, str] = {}
+  for name in names:
+    try:
+      row = subsets.parse_subset(name, modalities).tobytes()
+    except ValueError as error:
+      raise ValueError(f'config.evaluation.subsets: {error}') from None
+    _require(
+      row not in seen,
+      'evaluation.subsets',
+      'distinct subsets',
+      (seen.get(row), name),
+    )
+    seen[row] = name
+
+
+def _check_memory(values: Values, num_modalities: int) -> None:
+  """Refuses more latents in a step than any device of today could hold."""
+  objective = make_objective(values)
+  num_components = {
+    'poe': 1,
+    'moe': num_modalities,
+    'mopoe': 2**num_modalities - 1,
+  }[objective.posterior]
+  size = values['model.latent_dim'] + sum(values['model.style_dim'])
+  # Monte Carlo regularisers and importance weights draw from all components.
+  num_draws = objective.num_samples * (num_components + 1)
+  num_latents = num_draws * values['train.batch_size'] * size
+  _require(
+    num_latents <= _MAX_LATENTS,
+    'objective.change.num_samples, train.batch_size, model.latent_dim',
+    f'so small that a step draws at most {_MAX_LATENTS} latents',
+    f'{num_latents}',
+  )
+
+
+def _without_effect(
+  values: Values, objective: Objective
+) -> Iterator[tuple[str, str]]:
+  """Keys that change nothing here, and what they would have to go with."""
+  name, source = values['data.name'], values['data.digits']
+  if name == 'polymnist':
+    idle = ('data.num_pairings', 'data.pairing')
+  else:
+    idle = ('data.backgrounds', 'model.hidden_dim')
+  for key in idle:
+    yield key, f'data.name = {name!r}'
+  if source in ('embedded', 'idx'):
+    yield 'data.allow_download', f'data.digits = {source!r}'
+  if not values['model.style_dim']:
+    for key in ('objective.beta_style', 'objective.style_weights'):
+      yield key, 'model.style_dim = ()'
+  if (
+    not objective.regulariser.startswith('jsd')
+    and objective.subset_posterior != 'dynamic_prior'
+  ):
+    yield (
+      'objective.pi',
+      f'regulariser = {objective.regulariser!r} and subset_posterior = '
+      f'{objective.subset_posterior!r}',
+    )
+
+
+def _check_some_modalities(values: Values) -> None:
+  """`check_modalities` of those that the data set may turn out to have."""
+  possible: list[tuple[str, ...]] = [polymnist.MODALITIES]
+  if values['data.name'] == 'mnist_svhn_text':
+    possible = [mnist_svhn_text.MODALITIES]
+    if values['data.digits'] == 'auto':
+      possible.append(mnist_svhn_text.EMBEDDED_MODALITIES)
+    elif values['data.digits'] == 'embedded':
+      possible = [mnist_svhn_text.EMBEDDED_MODALITIES]
+  errors = []
+  for modalities in possible:
+    try:
+      check_modalities(values, modalities)
+    except ValueError as error:
+      errors.append(error)
+  if len(errors) == len(possible):
+    raise errors[0]
+
+
+def _require(holds: bool, key: str, expected: str, got: Any) -> None:
+  if not holds:
+    raise ValueError(f'config.{key} must be {expected}; got {_short(got)}')
+
+
+def _short(value: Any) -> str:
+  """Its repr on one line, however long."""
+  text = ' '.join(repr(value).split())
+  return text if len(text) <= 200 else f'{text[:197]}...'
