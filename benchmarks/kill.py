@@ -1,17 +1,19 @@
 """Kills a run again and again, and compares it with one that nobody killed.
 
-  python benchmarks/kill.py --kills=30
+  python benchmarks/kill.py --kills=30 --stops=10
 
 Both are the same command on the embedded digits, with the real networks and a
 small evaluation. SIGKILL comes at a random moment: of the whole run, of a start
 with no compiled programs, while a checkpoint is written, or while results are.
-The same command then goes on from what is left. Whenever it comes to its end,
-it must have the bits of the other run in its last checkpoint, its lines of
-metrics.jsonl but for their times, and its metrics in results.json. The exit
-status is 1 if anything differs.
+SIGTERM and SIGINT come at random moments, and the run must end within 10 s. The
+same command then goes on from what is left. Whenever it comes to its end, it
+must have the bits of the other run in its last checkpoint, the same best step,
+its lines of metrics.jsonl but for their times, and its metrics in results.json.
+The exit status is 1 if anything differs.
 """
 
 import argparse
+import contextlib
 import itertools
 import json
 import os
@@ -25,6 +27,7 @@ import time
 from typing import Any, NamedTuple
 
 from mmjsd_jax import snapshot
+from mmjsd_jax.checkpoint import Checkpoints
 from mmjsd_jax.journal import read_metrics
 
 OPTIONS = (
@@ -41,7 +44,8 @@ OPTIONS = (
   '--config.evaluation.untrained_baseline=False',
 )
 TIMES = ('seconds', 'samples_per_second')
-KINDS = ('any moment', 'checkpoint', 'any moment', 'results', 'compilation')
+KILLS = ('any moment', 'checkpoint', 'any moment', 'results', 'compilation')
+STOPS = {'SIGTERM': signal.SIGTERM, 'SIGINT': signal.SIGINT}
 # What is in the workdir while something is written.
 PATTERNS = {
   'checkpoint': 'checkpoints/.*.partial',
@@ -52,7 +56,7 @@ PATTERNS = {
 class Outcome(NamedTuple):
   """All of a run that must not depend on how often it was killed."""
 
-  checkpoints: list[str]
+  best_step: int | None
   leaves: dict[str, Any]
   metrics: list[dict[str, float]]
   results: dict[str, Any]
@@ -62,9 +66,15 @@ def main() -> None:
   """Prints a line for every kill and for every end."""
   parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
   parser.add_argument('--kills', type=int, default=30)
+  parser.add_argument('--stops', type=int, default=10)
   parser.add_argument('--seed', type=int, default=0)
   options = parser.parse_args()
   rng = random.Random(options.seed)
+  kinds = [
+    *itertools.islice(itertools.cycle(KILLS), options.kills),
+    *itertools.islice(itertools.cycle(STOPS), options.stops),
+  ]
+  rng.shuffle(kinds)
   with tempfile.TemporaryDirectory() as folder:
     root = pathlib.Path(folder)
     cold = _finish(root / 'cold', root / 'cache')
@@ -72,21 +82,19 @@ def main() -> None:
     print(f'uninterrupted: {cold:.0f} s, with warm caches {warm:.0f} s')
     expected = _outcome(root / 'whole')
     _report(expected, _outcome(root / 'cold'), 'a second uninterrupted run')
-    done = 0
     life = itertools.count()
     workdir = root / f'life_{next(life)}'
-    while done < options.kills:
-      kind = KINDS[done % len(KINDS)]
-      seconds = {'compilation': cold, 'any moment': warm}.get(kind, 0.02)
-      words = _kill(workdir, root / 'cache', kind, rng.uniform(0, seconds))
-      if words is None:  # it came to its end before
-        _report(expected, _outcome(workdir), f'after {done} kills')
+    for done, kind in enumerate(kinds):
+      seconds = {'compilation': cold, 'checkpoint': 0.02, 'results': 0.02}
+      delay = rng.uniform(0, seconds.get(kind, warm))
+      while (words := _kill(workdir, root / 'cache', kind, delay)) is None:
+        # It came to its end before.
+        _report(expected, _outcome(workdir), f'after {done} kills and stops')
         workdir = root / f'life_{next(life)}'
-      else:
-        done += 1
-        print(f'{done:3} {kind}: {words}', flush=True)
+        delay *= 0.9
+      print(f'{done + 1:3} {kind}: {words}', flush=True)
     _finish(workdir, root / 'cache')
-    _report(expected, _outcome(workdir), f'after {done} kills')
+    _report(expected, _outcome(workdir), f'after {len(kinds)} kills and stops')
 
 
 def _report(expected: Outcome, got: Outcome, when: str) -> None:
@@ -98,13 +106,11 @@ def _report(expected: Outcome, got: Outcome, when: str) -> None:
 
 
 def _outcome(workdir: pathlib.Path) -> Outcome:
-  checkpoints = sorted(
-    (path for path in (workdir / 'checkpoints').iterdir()),
-    key=lambda path: int(path.name),
-  )
+  with contextlib.closing(Checkpoints(workdir)) as checkpoints:
+    best, newest = checkpoints.best_step(), checkpoints.latest_step()
   return Outcome(
-    [path.name for path in checkpoints],
-    snapshot.read_manifest(checkpoints[-1]).leaves,
+    best,
+    snapshot.read_manifest(workdir / 'checkpoints' / str(newest)).leaves,
     [
       {name: value for name, value in line.items() if name not in TIMES}
       for line in read_metrics(workdir)
@@ -143,35 +149,46 @@ def _finish(workdir: pathlib.Path, cache: pathlib.Path) -> float:
 def _kill(
   workdir: pathlib.Path, cache: pathlib.Path, kind: str, delay: float
 ) -> str | None:
-  """Starts a run and kills it `delay` seconds after `kind` has come.
+  """Starts a run and ends it `delay` seconds after `kind` has come.
 
   Returns:
-    When, and its last words; None if it came to its end first.
+    When, its last words, and how long it took to end; None if it came to its
+    end first.
   """
   if kind == 'compilation':
     cache = cache.with_name(f'cache_{delay}')
   begin = clock = time.monotonic()
-  old = {path: path.stat().st_mtime_ns for path in workdir.rglob('*')}
-  come = kind not in PATTERNS
+  old = set(workdir.rglob('*'))
+  come = False
   with tempfile.TemporaryFile('w+') as log:
     process = _start(workdir, cache, log)
     while process.poll() is None:
       now = time.monotonic()
-      if not come and any(
-        path not in old for path in workdir.glob(PATTERNS[kind])
-      ):
-        come, clock = True, now
+      if not come:
+        clock = now
+        # Until its first line the program is not yet there to listen.
+        come = (
+          not set(workdir.glob(PATTERNS[kind])) <= old
+          if kind in PATTERNS
+          else kind not in STOPS or os.fstat(log.fileno()).st_size > 0
+        )
       if come and now - clock >= delay:
         break
       time.sleep(0.001)
-    process.kill()
+    number = STOPS.get(kind, signal.SIGKILL)
+    asked = time.monotonic()
+    process.send_signal(number)
+    status = process.wait()
+    took = time.monotonic() - asked
     log.seek(0)
     lines = log.read().splitlines()
-    if (status := process.wait()) == 0:
-      return None
-    if status != -signal.SIGKILL:
-      sys.exit('\n'.join(('it failed:', *lines)))
-  return f'{now - begin:.1f} s, at "{lines[-1][9:] if lines else ""}"'
+  if status == 0:
+    return None
+  expected = -number if number == signal.SIGKILL else 128 + number
+  if status != expected or took > 10:
+    sys.exit('\n'.join((f'status {status} after {took:.1f} s:', *lines)))
+  last = lines[-1][:100] if lines else ''
+  return f'at {asked - begin:.1f} s, "{last}", ended in {took:.1f} s'
 
 
 if __name__ == '__main__':
