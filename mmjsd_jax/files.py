@@ -17,6 +17,11 @@ from typing import Any
 _MAX_JSON_BYTES = 1 << 26
 _MAX_JSON_DEPTH = 64
 
+FILE_NAME = (
+  "a name of ASCII letters, digits and '_.+-', at most 200, that does not begin with "
+  'a dot'
+)
+
 
 def write_atomically(path: pathlib.Path, data: str | bytes) -> None:
   """Writes beside `path`, then renames: a reader sees the old or the new.
@@ -102,21 +107,20 @@ def read_json(path: pathlib.Path) -> Any:
   return tree
 
 
-def file_name(name: str) -> str:
-  """`name`, if it stays in its folder as the name of a file, on any system.
+def is_file_name(name: str) -> bool:
+  """Whether `name` is a FILE_NAME: it stays in its folder, on any system."""
+  pattern = r'[\w+-][\w.+-]{0,199}'
+  return re.fullmatch(pattern, name, re.ASCII) is not None
 
-  For every name out of a configuration, a data set or a file that becomes part
-  of a path.
+
+def file_name(name: str) -> str:
+  """`name`, out of a configuration, data or a file, to be part of a path.
 
   Raises:
-    ValueError: a name with anything but letters, digits and '_.+-', or that
-      begins with a dot.
+    ValueError: it is no FILE_NAME.
   """
-  if not re.fullmatch(r'[\w+-][\w.+-]{0,199}', name):
-    raise ValueError(
-      "expected a name of letters, digits and '_.+-' that does not begin with a"
-      f' dot, got {name!r}'
-    )
+  if not is_file_name(name):
+    raise ValueError(f'expected {FILE_NAME}, got {name!r}')
   return name
 
 

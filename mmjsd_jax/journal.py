@@ -9,12 +9,13 @@ import json
 import logging
 import os
 import pathlib
+import platform
 import sys
 import time
 from typing import Any
 
-from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.record_writer import RecordWriter
 from tensorboardX.summary import scalar
 from tqdm import tqdm
 
@@ -89,26 +90,29 @@ class _Board:
 
   def __init__(self, folder: pathlib.Path, first_step: int):
     folder.mkdir(exist_ok=True)
-    self._folder = folder
-    with naming(folder):
-      self._writer = EventsWriter(str(folder / 'events'), f'.{first_step}')
+    # By a part of its name TensorBoard knows it.
+    name = f'events.out.tfevents.{time.time_ns()}.{platform.node()}'
+    self._path = folder / name
+    with naming(self._path):
+      self._writer = RecordWriter(str(self._path))
+      self._write(file_version='brain.Event:2')
       # TensorBoard forgets what it knows from this step on.
       start = SessionLog(status=SessionLog.START)
-      self._write(first_step + 1, session_log=start)
+      self._write(step=first_step + 1, session_log=start)
 
   def write(self, progress: Progress) -> None:
-    with naming(self._folder):
+    with naming(self._path):
       for name, value in progress.metrics.items():
-        self._write(progress.step, summary=scalar(name, value))
+        self._write(step=progress.step, summary=scalar(name, value))
       self._writer.flush()
 
   def close(self) -> None:
-    with naming(self._folder):
+    with naming(self._path):
       self._writer.close()
 
-  def _write(self, step: int, **content: Any) -> None:
-    event = Event(wall_time=time.time(), step=step, **content)
-    self._writer.write_event(event)
+  def _write(self, **content: Any) -> None:
+    event = Event(wall_time=time.time(), **content)
+    self._writer.write(event.SerializeToString())
 
 
 def read_metrics(workdir: pathlib.Path) -> list[dict[str, Any]]:

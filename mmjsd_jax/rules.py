@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from mmjsd_jax import mixture, objectives
 from mmjsd_jax.data import digits, mnist_svhn_text
+from mmjsd_jax.files import FILE_NAME, is_file_name
 from mmjsd_jax.objectives import Objective
 
 DATASETS = ('polymnist', 'mnist_svhn_text')
@@ -83,17 +84,6 @@ def _is_path(value: Any) -> bool:
   return True
 
 
-def _is_file_name(value: Any) -> bool:
-  return (
-    _is_text(value)
-    and value.isprintable()
-    and bool(value.strip())
-    and not value.startswith('.')
-    and not {'/', '\\'} & set(value)
-    and len(value.encode()) <= 200
-  )
-
-
 _FLAG = Rule('True or False', lambda value: isinstance(value, bool))
 _TEXT = Rule('a string that UTF-8 can write', _is_text)
 _PATH = Rule("a path that can be looked up, in UTF-8, or ''", _is_path)
@@ -114,8 +104,7 @@ def _field(name: str, kind: type) -> Rule:
 # Every key of config.default().
 RULES: dict[str, Rule] = {
   'name': Rule(
-    'a plain file name: at most 200 bytes, printable, no / or \\, no dot first',
-    _is_file_name,
+    FILE_NAME, lambda value: isinstance(value, str) and is_file_name(value)
   ),
   'seed': _SEED,
   'data.name': _one_of(DATASETS),
