@@ -18,8 +18,8 @@ _MAX_JSON_BYTES = 1 << 26
 _MAX_JSON_DEPTH = 64
 
 FILE_NAME = (
-  "a name of ASCII letters, digits and '_.+-', at most 200, that does not begin with "
-  'a dot'
+  "a name of at most 200 ASCII letters, digits and '_.+-' that does not begin "
+  'with a dot'
 )
 
 

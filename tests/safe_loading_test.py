@@ -272,7 +272,7 @@ _BAD_NAMES = (
 
 @pytest.mark.parametrize('name', _BAD_NAMES, ids=lambda name: repr(name)[:12])
 def test_a_name_that_leaves_its_folder_is_refused(name):
-  with pytest.raises(ValueError, match='expected a name of ASCII letters'):
+  with pytest.raises(ValueError, match='expected a name of at most 200 ASCII'):
     files.file_name(name)
 
 
