@@ -102,10 +102,14 @@ def _watch(
   )
   job = jobs.prepare(config, workdir, mode='train', command='soak')
   samples: list[Sample] = []
+  ended = threading.Event()
   begin = time.monotonic()
 
   def sample() -> None:
-    while (now := time.monotonic() - begin) < seconds:
+    while not ended.wait(1):
+      if (now := time.monotonic() - begin) > seconds:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return
       saved = [
         int(path.name)
         for path in workdir.glob('checkpoints/*')
@@ -121,15 +125,17 @@ def _watch(
           max(saved, default=0) // config.train.checkpoint_every,
         )
       )
-      time.sleep(1)
-    os.kill(os.getpid(), signal.SIGTERM)
 
   with listen() as interruption:
-    threading.Thread(target=sample, daemon=True).start()
+    thread = threading.Thread(target=sample)
+    thread.start()
     try:
       run.execute(job, interruption)
     except Stopped as stop:
       print(f'{stop}, {len(samples)} samples')
+    finally:
+      ended.set()
+      thread.join()
   return samples
 
 

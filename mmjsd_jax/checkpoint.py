@@ -74,11 +74,15 @@ class Checkpoints:
     """The newest step, or None if nothing is saved."""
     return max(self.steps(), default=None)
 
-  def best_step(self) -> int | None:
-    """The step of the lowest loss, the newest of several; None without one."""
+  def best_step(self, *, damaged: float = math.inf) -> int | None:
+    """The step of the lowest loss, the newest of several; None without one.
+
+    Args:
+      damaged: the loss of those whose loss cannot be read.
+    """
     return min(
       self.steps(),
-      key=lambda step: (self._loss(step, damaged=math.inf), -step),
+      key=lambda step: (self._loss(step, damaged=damaged), -step),
       default=None,
     )
 
@@ -88,7 +92,7 @@ class Checkpoints:
     Raises:
       DamagedCheckpoint: names the folder, the step, and what is damaged.
       FileNotFoundError: there is no such step.
-      ValueError: the checkpoint of another model.
+      AnotherModel: the checkpoint of another model.
     """
     self.wait()
     if step not in self.steps():
@@ -117,7 +121,7 @@ class Checkpoints:
 
     Raises:
       DamagedCheckpoint: there are checkpoints, but none is whole.
-      ValueError: the checkpoint of another model.
+      AnotherModel: the checkpoint of another model.
     """
     self.wait()
     return self._first_whole(like, reversed(self.steps()), remove_damaged)

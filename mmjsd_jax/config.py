@@ -166,8 +166,9 @@ def num_steps(config: ml_collections.ConfigDict, num_examples: int) -> int:
   return steps
 
 
-# What may change between two starts of one run: how long it trains and what is
-# measured, but nothing that the parameters at a given step depend on.
+# What may change between two starts of one run: how long it trains, what is
+# measured, and what happens where the loss is not finite; nothing else that the
+# parameters at a given step depend on.
 _FREE = (
   'evaluation',
   'train.num_epochs',

@@ -10,12 +10,15 @@ import math
 import os
 import pathlib
 import re
+import time
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
 # Larger than any results.json by a factor of 100.
 _MAX_JSON_BYTES = 1 << 26
 _MAX_JSON_DEPTH = 64
+_LONG_AGO = 3600  # seconds, in which any of our files is written
 
 FILE_NAME = (
   "a name of at most 200 ASCII letters, digits and '_.+-' that does not begin "
@@ -38,10 +41,10 @@ def write_atomically(path: pathlib.Path, data: str | bytes) -> None:
   if isinstance(data, str):
     data = data.encode()
   for left in path.parent.glob(f'.{glob.escape(path.name)}.*.partial'):
-    *_, pid, _ = left.name.split('.')
-    if not os.path.exists(f'/proc/{pid}'):  # its writer was killed
-      left.unlink(missing_ok=True)
-  partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
+    with contextlib.suppress(FileNotFoundError):
+      if time.time() - left.stat().st_mtime > _LONG_AGO:  # its writer is gone
+        left.unlink()
+  partial = path.with_name(f'.{path.name}.{uuid.uuid4().hex}.partial')
   try:
     partial.write_bytes(data)
     sync(partial)

@@ -1,8 +1,8 @@
 """SIGTERM and SIGINT: the program ends soon, and where nothing is lost.
 
 Work asks `Interruption.requested` where it can stop. Where nothing asks for a
-while, as during a compilation, the program ends all the same: what is on disk
-is whole at every moment, so the same command goes on.
+while, as during a compilation, the program ends all the same: what a run has on
+disk is whole at every moment, so the same command goes on.
 """
 
 import contextlib
@@ -10,11 +10,14 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from typing import NoReturn
 
 # Schedulers kill after 30 s as a rule.
 GRACE_SECONDS = 8.0
+# One request may come twice: to the process, and to its group or launcher.
+ECHO_SECONDS = 1.0
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -51,16 +54,21 @@ class Interruption:
     The status is 128 + the signal's number, as shells have it: not zero, so
     that a scheduler starts the run again.
     """
-    print(self._message(reason), file=sys.stderr)
+    with contextlib.suppress(OSError):  # whoever reads it may be gone
+      print(self._message(reason), file=sys.stderr, flush=True)
     sys.exit(self._status)
 
   def _watch(self, file_descriptor: int) -> None:
     """Reads signals until the other end closes."""
+    came = 0.0
     while numbers := os.read(file_descriptor, 1):
       if numbers[0] not in _SIGNALS:
         continue
       if self._signal is not None:
-        self._exit_now('at once: a second one came')
+        if time.monotonic() - came > ECHO_SECONDS:
+          self._exit_now('at once: a second one came')
+        continue
+      came = time.monotonic()
       self._signal = signal.Signals(numbers[0])
       threading.Thread(target=self._insist, daemon=True).start()
 
@@ -69,8 +77,10 @@ class Interruption:
       self._exit_now('in work that cannot stop by itself')
 
   def _exit_now(self, reason: str) -> NoReturn:
-    print(self._message(reason), file=sys.stderr, flush=True)
-    os._exit(self._status)
+    try:
+      print(self._message(reason), file=sys.stderr, flush=True)
+    finally:  # whoever reads stderr may be gone
+      os._exit(self._status)
 
   @property
   def _status(self) -> int:

@@ -64,6 +64,7 @@ class Journal:
   def close(self) -> None:
     """Closes the files."""
     with contextlib.ExitStack() as stack:  # each, whatever the others raise
+      stack.enter_context(naming(self._path))
       stack.callback(self._file.close)
       stack.callback(self._board.close)
       if self._bar is not None:

@@ -9,6 +9,7 @@ from mmjsd_jax.allocator import configure_allocator
 
 configure_allocator()  # before JAX allocates
 
+import jax  # noqa: E402
 from absl import app, flags  # noqa: E402
 from ml_collections import config_flags  # noqa: E402
 
@@ -48,6 +49,10 @@ def main(argv: list[str]) -> None:
       interrupted.exit(stop)
     except (NonFiniteLoss, OSError) as error:
       command.exit_with(error)
+    except jax.errors.JaxRuntimeError as error:
+      if 'RESOURCE_EXHAUSTED' not in str(error):
+        raise
+      command.exit_with(f'the device has not enough memory: {error}')
 
 
 def _config_and_workdir():

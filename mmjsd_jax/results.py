@@ -137,7 +137,9 @@ def training_block(
     'num_parameters': sum(leaf.size for leaf in jax.tree.leaves(state.params)),
     'skipped_steps': int(state.num_skipped),
     'learning_rate_scale': float(state.rate_scale),
-    'history': read_metrics(job.workdir),
+    'history': [
+      line for line in read_metrics(job.workdir) if line['step'] <= step
+    ],
     'checkpoint_step': step,
   }
 

@@ -142,7 +142,7 @@ RULES: dict[str, Rule] = {
   'train.learning_rate': _number(1e-12, 1),
   'train.log_every': _integer(1),
   'train.checkpoint_every': _integer(1),
-  'train.keep_checkpoints': _integer(1),
+  'train.keep_checkpoints': _integer(2),  # one to fall back to
   'train.non_finite': _one_of(NON_FINITE),
   'evaluation.checkpoint': _one_of(('final', 'best')),
   'evaluation.seed': _SEED,

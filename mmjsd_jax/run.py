@@ -1,7 +1,9 @@
 """A run: train, evaluate, write the report."""
 
+import contextlib
 import functools
 import logging
+import math
 import time
 
 import jax
@@ -52,8 +54,11 @@ def execute(job: Job, interruption: Interruption | None = None) -> None:
         _train(job, checkpoints, interruption)
       if job.mode != 'train':
         _evaluate(job, checkpoints, started, interruption)
-    finally:
-      checkpoints.close()
+    except BaseException:
+      with contextlib.suppress(OSError):  # the first error is told
+        checkpoints.close()
+      raise
+    checkpoints.close()
 
 
 def _train(
@@ -93,6 +98,11 @@ def _train_on(
     job.model, job.settings, checkpoints, mesh, rate_factor=rate_factor
   )
   first_step = int(beginning.state.step)
+  if first_step > job.settings.num_steps:
+    raise FileExistsError(
+      f'{job.workdir} holds a run of {first_step} steps; it cannot have '
+      f'{job.settings.num_steps}'
+    )
   if first_step:
     _log.info('going on from step %d', first_step)
   journal = Journal(
@@ -120,7 +130,11 @@ def _evaluate(
   interruption.check()
   options = job.config.evaluation
   is_best = options.checkpoint == 'best'
-  wanted = checkpoints.best_step() if is_best else checkpoints.latest_step()
+  wanted = (
+    checkpoints.best_step(damaged=-math.inf)
+    if is_best
+    else checkpoints.latest_step()
+  )
   if wanted is None:
     raise FileNotFoundError(f'no checkpoint to evaluate in {job.workdir}')
   clock = time.monotonic()

@@ -22,6 +22,10 @@ import orbax.checkpoint as ocp
 from mmjsd_jax.files import sync
 
 
+class AnotherModel(OSError):
+  """A checkpoint is whole, but of another model."""
+
+
 class DamagedCheckpoint(OSError):
   """A checkpoint is not what was saved."""
 
@@ -83,7 +87,7 @@ def read(folder: pathlib.Path, like: Any) -> tuple[Any, float]:
 
   Raises:
     DamagedCheckpoint: says what is damaged.
-    ValueError: the state of another model.
+    AnotherModel: names what differs first.
     OSError: the folder may not be read.
   """
   manifest = verify(folder)
@@ -91,7 +95,7 @@ def read(folder: pathlib.Path, like: Any) -> tuple[Any, float]:
   expected = {name: _kind(leaf) for name, leaf in _leaves(like).items()}
   for name in (saved | expected).keys():
     if saved.get(name) != expected.get(name):
-      raise ValueError(
+      raise AnotherModel(
         f'{folder} holds another model: {name} must be '
         f'{expected.get(name, "absent")}; got {saved.get(name, "none")}'
       )
@@ -132,7 +136,21 @@ def read_manifest(folder: pathlib.Path) -> Manifest:
   content = raw.partition(b'\n')[2]
   if raw != _seal(content):
     raise DamagedCheckpoint('manifest is not what was written')
-  return Manifest(**json.loads(content))
+  try:
+    return _manifest(**json.loads(content))
+  except (ValueError, TypeError, AttributeError, RecursionError) as error:
+    raise DamagedCheckpoint(f'manifest is none of ours: {error}') from error
+
+
+def _manifest(
+  seconds: float, loss: float, leaves: dict[str, Any], files: dict[str, int]
+) -> Manifest:
+  """With the types that it must have."""
+  for name in files:
+    if pathlib.PurePath(name).is_absolute() or '..' in name.split('/'):
+      raise ValueError(f'{name!r} lies elsewhere')
+  known = {name: (str(kind), int(crc)) for name, (kind, crc) in leaves.items()}
+  return Manifest(float(seconds), float(loss), known, dict(files))
 
 
 def _check_room(folder: pathlib.Path, num_bytes: int) -> None:

@@ -5,8 +5,9 @@ number is the whole state of data and randomness. A run that stops and goes on
 therefore computes what an uninterrupted one does, to the bit on a CPU.
 """
 
+import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -52,6 +53,7 @@ class TrainState(NamedTuple):
   step: jax.Array  # int32, steps taken
   tally: Tally
   num_skipped: jax.Array  # int32, steps without an update: not finite
+  num_skipped_in_a_row: jax.Array  # int32, of these, the last ones
   rate_scale: jax.Array  # float32, of the learning rate
 
 
@@ -61,6 +63,7 @@ class Report(NamedTuple):
   step: jax.Array
   tally: Tally
   num_skipped: jax.Array
+  num_skipped_in_a_row: jax.Array
   rate_scale: jax.Array
 
 
@@ -79,6 +82,7 @@ def init_state(model: Model, settings: Settings, mesh: Mesh) -> TrainState:
     jnp.zeros((), jnp.int32),
     _no_steps(model),
     jnp.zeros((), jnp.int32),
+    jnp.zeros((), jnp.int32),
     jnp.ones((), jnp.float32),
   )
   return jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
@@ -90,9 +94,13 @@ def make_order(settings: Settings, num_examples: int) -> Order:
   return Order(key_order, num_examples, settings.batch_size)
 
 
-def first_epoch(settings: Settings, data: Data, step: int) -> jax.Array:
+def first_epoch(
+  settings: Settings, data: Data, step: int, mesh: Mesh
+) -> jax.Array:
   """The order of the epoch that `step` is in, to begin `train_steps` with."""
-  return jax.jit(make_order(settings, data.num_examples).epoch)(jnp.int32(step))
+  order = make_order(settings, data.num_examples)
+  everywhere = NamedSharding(mesh, PartitionSpec())
+  return jax.device_put(order.epoch(jnp.int32(step)), everywhere)
 
 
 def make_train_steps(
@@ -122,6 +130,7 @@ def make_train_steps(
       params=optax.apply_updates(state.params, updates),
       opt_state=opt_state,
       step=state.step + 1,
+      num_skipped_in_a_row=jnp.zeros((), jnp.int32),
       tally=Tally(
         jax.tree.map(jnp.add, tally.sums, metrics), tally.num_steps + 1
       ),
@@ -166,6 +175,7 @@ def skip_step(
     step=state.step + 1,
     tally=_tally(model, settings, state),
     num_skipped=state.num_skipped + 1,
+    num_skipped_in_a_row=state.num_skipped_in_a_row + 1,
   )
 
 
@@ -211,44 +221,50 @@ def diagnose(
   """What is not finite in the next step, in the order in which it is computed.
 
   Returns:
-    Such as ['log-variance of the posterior of m0', 'regulariser', ...]; empty
-    if all is finite.
+    Such as ['log_var of the posterior of m0', 'regulariser', ...]; empty if all
+    is finite.
   """
-
-  @jax.jit
-  def quantities(state: TrainState, data: Data) -> dict[str, Any]:
-    order = make_order(settings, data.num_examples)
-    rows = order.batch(state.step, order.epoch(state.step))
-    batch = _batch(model, settings, state, data, rows)
-    posteriors = model.encode(state.params, batch)
-    metrics, grads = _metrics_and_grads(model, settings, state, data, rows)
-    named = {}
-    for name in model.modalities:
-      named[f'parameters of {name}'] = state.params[name]
-      named[f'input of {name}'] = batch[name]
-    for index, name in enumerate(model.modalities):
-      for which, leaf in posteriors.shared._asdict().items():
-        named[f'{which} of the posterior of {name}'] = leaf[index]
-      for which, leaf in posteriors.styles[index]._asdict().items():
-        named[f'{which} of the style of {name}'] = leaf
-    named |= {name: v for name, v in metrics.items() if name != 'loss'}
-    named['loss'] = metrics['loss']
-    for name in model.modalities:
-      for part, leaves in grads[name].items():
-        named[f'gradient of the {part} of {name}'] = leaves
-    # JAX sorts dicts by name.
-    return {
-      name: (index, optax.tree.sum(jax.tree.map(_num_bad, tree)))
-      for index, (name, tree) in enumerate(named.items())
-    }
-
-  found = jax.device_get(quantities(state, data))
+  found = jax.device_get(_num_bad(model, settings, state, data))
   bad = sorted((index, name) for name, (index, n) in found.items() if n)
   return [name for _, name in bad]
 
 
-def _num_bad(leaf: jax.Array) -> jax.Array:
-  return jnp.sum(~jnp.isfinite(leaf))
+@functools.partial(jax.jit, static_argnames=('model', 'settings'))
+def _num_bad(
+  model: Model, settings: Settings, state: TrainState, data: Data
+) -> dict[str, tuple[int, jax.Array]]:
+  """Name -> its place in the order, and how many numbers are not finite."""
+  order = make_order(settings, data.num_examples)
+  rows = order.batch(state.step, order.epoch(state.step))
+  batch = _batch(model, settings, state, data, rows)
+  posteriors = model.encode(state.params, batch)
+  metrics, grads = _metrics_and_grads(model, settings, state, data, rows)
+  named = {}
+  for name in model.modalities:
+    named[f'parameters of {name}'] = state.params[name]
+    named[f'input of {name}'] = batch[name]
+  for index, name in enumerate(model.modalities):
+    for which, leaf in posteriors.shared._asdict().items():
+      named[f'{which} of the posterior of {name}'] = leaf[index]
+    for which, leaf in posteriors.styles[index]._asdict().items():
+      named[f'{which} of the style of {name}'] = leaf
+  named |= {name: v for name, v in metrics.items() if name != 'loss'}
+  named['loss'] = metrics['loss']
+  for name in model.modalities:
+    for part, leaves in grads[name].items():
+      named[f'gradient of the {part} of {name}'] = leaves
+  # A gradient can be finite where its square is not.
+  named['norm of the gradient'] = optax.tree.norm(grads)
+  # JAX sorts dicts by name.
+  return {
+    name: (
+      index,
+      optax.tree.sum(
+        jax.tree.map(lambda leaf: jnp.sum(~jnp.isfinite(leaf)), tree)
+      ),
+    )
+    for index, (name, tree) in enumerate(named.items())
+  }
 
 
 def _metrics_and_grads(model, settings, state, data, rows):

@@ -25,6 +25,7 @@ from mmjsd_jax import (
 )
 from mmjsd_jax import config as configuration
 from mmjsd_jax import job as jobs
+from mmjsd_jax import workdir as workdirs
 from mmjsd_jax.files import (
   file_name,
   read_json,
@@ -101,11 +102,18 @@ def execute(
 
   Raises:
     Stopped: interrupted; the same sweep goes on.
-    OSError: sweep.json, figures or page cannot be written. What fails at a
-      point is in its outcome.
+    OSError: another process works in the workdir, or sweep.json, figures or
+      page cannot be written. What fails at a point is in its outcome.
   """
-  outcomes = {point.name: Outcome('pending') for point in plan.points}
   plan.workdir.mkdir(parents=True, exist_ok=True)
+  with workdirs.locked(plan.workdir):
+    return _execute(plan, interruption)
+
+
+def _execute(
+  plan: Plan, interruption: Interruption | None
+) -> dict[str, Outcome]:
+  outcomes = {point.name: _known(plan, point) for point in plan.points}
   _write_json(plan, outcomes)
   for index, point in enumerate(plan.points):
     clock = time.monotonic()
@@ -139,7 +147,8 @@ def _check_workdir(workdir: pathlib.Path, sweep: Sweep) -> None:
     raise ValueError(f'workdir must be a folder; {workdir} is a file')
   path = workdir / 'sweep.json'
   if not path.exists():
-    if found := sorted(file.name for file in workdir.iterdir()):
+    found = sorted(file.name for file in workdir.iterdir())
+    if found and found != [workdirs.LOCK]:
       raise ValueError(
         f'workdir must be empty or hold a sweep; {workdir} holds {found[:5]}'
       )
@@ -161,8 +170,8 @@ def _run_point(
   plan: Plan, point: Point, interruption: Interruption | None
 ) -> Outcome:
   folder = plan.workdir / point.name
-  if results := _finished(folder, point):
-    return Outcome('kept', results)
+  if (known := _known(plan, point)).results:
+    return known
   _log.info('%s begins', point.name)
   try:
     job = jobs.prepare(
@@ -186,6 +195,12 @@ def _run_point(
   if results is None:
     return Outcome('failed', error=f'the run left no results in {folder}')
   return Outcome('computed', results)
+
+
+def _known(plan: Plan, point: Point) -> Outcome:
+  """What is known of a point before this sweep runs it."""
+  results = _finished(plan.workdir / point.name, point)
+  return Outcome('kept' if results else 'pending', results)
 
 
 def _finished(folder: pathlib.Path, point: Point) -> Results | None:

@@ -129,14 +129,13 @@ def train(
     return
 
   data = to_device(split, mesh)
-  epoch = first_epoch(settings, data, step)
+  epoch = first_epoch(settings, data, step, mesh)
   validation_loss = None
   if validation is not None:
     validation_loss = make_validation_loss(model, settings, validation, mesh)
   train_steps = make_train_steps(model, settings, mesh)
   clock = _Clock(seconds, step, settings.batch_size)
   line: Progress | None = None
-  in_a_row = 0  # steps skipped
 
   while step < settings.num_steps:
     following = step - step % settings.log_every + settings.log_every
@@ -149,13 +148,12 @@ def train(
       line = None
     report, finite = jax.device_get((report, finite))
     clock.dispatch_done(int(report.step) - step)
-    in_a_row = in_a_row if int(report.step) == step else 0
     step = int(report.step)
     if not finite:
-      _not_finite(model, settings, state, data, in_a_row)
+      _not_finite(model, settings, state, data)
       state = skip_step(model, settings, state)
       report = jax.device_get(report_of(state))
-      step, in_a_row = step + 1, in_a_row + 1
+      step += 1
 
     is_last = step == settings.num_steps
     if is_last or step % settings.log_every == 0:
@@ -163,7 +161,8 @@ def train(
     if is_last or step % settings.checkpoint_every == 0:
       loss = math.inf
       if line is not None:
-        loss = line.metrics['loss']
+        if step % settings.log_every == 0:  # else it is of other steps, too
+          loss = line.metrics['loss']
         if validation_loss is not None:
           loss = float(validation_loss(state.params))
           line.metrics['validation_loss'] = loss
@@ -176,10 +175,12 @@ def train(
     if not is_last and stop_requested():
       if line is not None:
         yield line
-      if step > saved:
+      # Every run must go back to the same steps, however often it was stopped.
+      if step > saved and settings.non_finite != 'restore':
         checkpoints.save(state, seconds=clock.seconds, loss=math.inf)
+        saved = step
       checkpoints.wait()
-      raise Stopped(f'saved at step {step} of {settings.num_steps}')
+      raise Stopped(f'saved at step {saved} of {settings.num_steps}')
   checkpoints.wait()
 
 
@@ -199,7 +200,7 @@ def _metrics(report: Report, settings: Settings) -> dict[str, float]:
 
 
 def _not_finite(
-  model: Model, settings: Settings, state: TrainState, data: Data, in_a_row: int
+  model: Model, settings: Settings, state: TrainState, data: Data
 ) -> None:
   """Tells what is not finite in the next step; raises if that ends training."""
   found = diagnose(model, settings, state, data)
@@ -214,8 +215,9 @@ def _not_finite(
     what += 'It is finite when computed alone, at the edge of float32'
   if settings.non_finite != 'skip':
     raise NonFiniteLoss(what)
-  if in_a_row + 1 >= MAX_SKIPPED_IN_A_ROW:
-    raise NonFiniteLoss(f'{what}. So were the {in_a_row} steps before it')
+  num_before = int(state.num_skipped_in_a_row)
+  if num_before + 1 >= MAX_SKIPPED_IN_A_ROW:
+    raise NonFiniteLoss(f'{what}. So were the {num_before} steps before it')
   _log.warning('%s. The step is skipped', what)
 
 

@@ -19,12 +19,12 @@ import ml_collections
 
 from mmjsd_jax import config as configuration
 from mmjsd_jax.data.dataset import Dataset
-from mmjsd_jax.files import read_json, write_json
+from mmjsd_jax.files import naming, read_json, write_json
 from mmjsd_jax.journal import read_metrics
 
 _log = logging.getLogger(__name__)
 
-_LOCK = '.lock'
+LOCK = '.lock'
 
 
 def check(
@@ -50,8 +50,8 @@ def check(
       f'workdir must be a folder that can be written; {workdir}: '
       f'{error.strerror}'
     ) from None
-  if (workdir / _LOCK).exists():
-    with _locked(workdir):
+  if (workdir / LOCK).exists():
+    with locked(workdir):
       pass
   _check_run(workdir, config)
 
@@ -86,7 +86,7 @@ def claimed(
       in it; or it cannot be written.
   """
   workdir.mkdir(parents=True, exist_ok=True)
-  with _locked(workdir):
+  with locked(workdir):
     try:
       _check_run(workdir, config)
       check_data(workdir, dataset)
@@ -123,7 +123,7 @@ def _check_run(
       sorted(p.name for p in workdir.iterdir()) if workdir.exists() else []
     )
     # What a process that was killed at once may leave.
-    names = [n for n in names if n != _LOCK and not n.endswith('.partial')]
+    names = [n for n in names if n != LOCK and not n.endswith('.partial')]
     if names:
       raise ValueError(
         f'workdir must be empty or hold a run of this program; {workdir} '
@@ -141,8 +141,13 @@ def _check_run(
 
 
 @contextlib.contextmanager
-def _locked(workdir: pathlib.Path) -> Iterator[None]:
-  with (workdir / _LOCK).open('a+', encoding='utf-8') as file:
+def locked(workdir: pathlib.Path) -> Iterator[None]:
+  """Holds a folder for this process alone.
+
+  Raises:
+    OSError: another process holds it, or it cannot be written.
+  """
+  with (workdir / LOCK).open('a+', encoding='utf-8') as file:
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -158,9 +163,10 @@ def _locked(workdir: pathlib.Path) -> Iterator[None]:
         workdir,
         error.strerror,
       )
-    file.truncate(0)
-    file.write(f'process {os.getpid()} on {platform.node()}')
-    file.flush()
+    with naming(workdir / LOCK):
+      file.truncate(0)
+      file.write(f'process {os.getpid()} on {platform.node()}')
+      file.flush()
     yield
 
 

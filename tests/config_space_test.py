@@ -158,7 +158,7 @@ SPACE = {
   'train.learning_rate': _numbers(1e-12, 1.0),
   'train.log_every': Values((1, 500), (0, -1, 3, 2**40, True, None)),
   'train.checkpoint_every': Values((100, 10_000), (0, 99, 2**40, True, None)),
-  'train.keep_checkpoints': COUNT,
+  'train.keep_checkpoints': _integers(2),
   'train.non_finite': Values(rules.NON_FINITE, ('', 'go on', None)),
   'evaluation.checkpoint': _choices('final', 'best'),
   'evaluation.seed': SEED,
@@ -537,7 +537,7 @@ def _traced(model, settings):
     for modality in model.modality_list
   }
   data = order.Data(inputs, {})
-  epoch = jax.eval_shape(lambda: step.first_epoch(settings, data, 0))
+  epoch = jax.eval_shape(lambda: step.first_epoch(settings, data, 0, mesh))
   steps = step.make_train_steps(model, settings, mesh)
   return jax.eval_shape(steps, state, epoch, data, jnp.int32(1))[2].tally.sums
 
@@ -636,7 +636,7 @@ def test_the_first_step_is_finite(case):
   mesh = jobs.make_mesh()
   state = step.init_state(job.model, job.settings, mesh)
   data = order.to_device(job.training, mesh)
-  epoch = step.first_epoch(job.settings, data, 0)
+  epoch = step.first_epoch(job.settings, data, 0, mesh)
   steps = step.make_train_steps(job.model, job.settings, mesh)
   arguments = (state, epoch, data, jnp.int32(1))
   compiled = steps.lower(*arguments).compile(_FAST_TO_COMPILE)

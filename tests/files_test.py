@@ -4,6 +4,7 @@ import json
 import math
 import os
 import pathlib
+import re
 
 import numpy as np
 import pytest
@@ -60,10 +61,11 @@ def test_failure_leaves_the_old_file_and_nothing_else(
 def test_what_a_killed_writer_left_is_removed_and_a_living_one_s_is_not(
   tmp_path,
 ):
-  for name in ('.a.json.1.partial', '.b.json.99999999.partial'):
+  for name in ('.a.json.1.partial', '.b.json.2.partial', '.a.json.3.partial'):
     (tmp_path / name).touch()
-  before = set(os.listdir(tmp_path))
-  (tmp_path / '.a.json.99999999.partial').touch()  # beyond the last process id
+  before = set(os.listdir(tmp_path)) - {'.a.json.3.partial'}
+  for name in ('.b.json.2.partial', '.a.json.3.partial'):
+    os.utime(tmp_path / name, (0, 0))  # long ago
   files.write_json(tmp_path / 'a.json', {})
   assert set(os.listdir(tmp_path)) == before | {'a.json'}
 
@@ -83,8 +85,9 @@ def test_what_is_renamed_has_reached_the_disk(tmp_path, monkeypatch):
   )
   monkeypatch.setattr(os, 'replace', told(os.replace, lambda *_: 'renamed'))
   files.write_json(tmp_path / 'a.json', {})
-  partial = tmp_path / f'.a.json.{os.getpid()}.partial'
-  assert done == [str(partial), 'renamed', str(tmp_path)]
+  partial, *others = done
+  assert re.fullmatch(rf'{tmp_path}/\.a\.json\.\w+\.partial', partial)
+  assert others == ['renamed', str(tmp_path)]
 
 
 @pytest.mark.parametrize(

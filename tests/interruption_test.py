@@ -14,6 +14,7 @@ _WORK = """
 import hashlib, sys, time
 from mmjsd_jax import interruption
 interruption.GRACE_SECONDS = 0.3
+interruption.ECHO_SECONDS = 0.05
 kind = sys.argv[1]
 with interruption.listen() as asked:
   print('begun', flush=True)
@@ -27,24 +28,24 @@ with interruption.listen() as asked:
 """
 
 
-def _stop(kind, *signals):
+def _stop(kind, *signals, work=_WORK):
   """Exit status and last words of a process that gets signals."""
   with subprocess.Popen(
-    [sys.executable, '-c', _WORK, kind],
+    [sys.executable, '-c', work, kind],
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,
     cwd=pathlib.Path(__file__).resolve().parent.parent,
-  ) as work:
+  ) as process:
     try:
-      assert work.stdout.readline() == 'begun\n'
+      assert process.stdout.readline() == 'begun\n'
       for number in signals:
-        work.send_signal(number)
+        process.send_signal(number)
         time.sleep(0.1)
-      _, words = work.communicate(timeout=20)
+      _, words = process.communicate(timeout=20)
     finally:
-      work.kill()
-  return work.returncode, words
+      process.kill()
+  return process.returncode, words
 
 
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
@@ -71,6 +72,19 @@ def test_a_second_signal_ends_at_once():
   status, words = _stop('slow', signal.SIGINT, signal.SIGINT)
   assert status == 130
   assert 'at once: a second one came' in words
+
+
+def test_a_request_that_comes_twice_is_one():
+  work = _WORK.replace('ECHO_SECONDS = 0.05', 'ECHO_SECONDS = 10')
+  status, words = _stop('slow', signal.SIGTERM, signal.SIGTERM, work=work)
+  assert status == 143
+  assert 'saved at step 7' in words
+
+
+@pytest.mark.parametrize('kind', ['asks', 'deaf'])
+def test_a_terminal_that_is_gone_changes_nothing(kind):
+  work = _WORK.replace('kind =', 'sys.stderr = open("/dev/full", "w")\nkind =')
+  assert _stop(kind, signal.SIGTERM, work=work) == (143, '')
 
 
 def test_without_a_signal_nothing_is_asked():

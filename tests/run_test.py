@@ -346,7 +346,7 @@ def test_a_lock_whose_process_died_is_taken_over(tmp_path):
 _HOLD_LOCK = """
 import pathlib, sys
 from mmjsd_jax import workdir
-with workdir._locked(pathlib.Path(sys.argv[1])):
+with workdir.locked(pathlib.Path(sys.argv[1])):
   print('held', flush=True)
   sys.stdin.read()
 """
@@ -564,6 +564,13 @@ class _Failing:
       if progress.step > 2 and scale > self._highest:
         raise NonFiniteLoss(f'at {scale}')
       yield progress
+
+
+def test_a_run_that_is_longer_already_is_refused(copied, monkeypatch):
+  _make_cheap(monkeypatch)
+  job = _prepare(_config(**{'train.num_steps': 2}), copied, mode='train')
+  with pytest.raises(FileExistsError, match='of 4 steps; it cannot have 2'):
+    run.execute(job)
 
 
 def test_restoring_halves_the_rate_until_it_works(

@@ -272,9 +272,31 @@ def test_another_model_is_refused_and_not_taken_for_damage(
 ):
   before = files_of(copied)
   with opened(copied) as checkpoints:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(snapshot.AnotherModel, match=message):
       checkpoints.restore_newest(like)
   assert files_of(copied) == before
+
+
+@pytest.mark.parametrize(
+  'change',
+  [
+    lambda manifest: [],
+    lambda manifest: manifest | {'more': 1},
+    lambda manifest: manifest | {'seconds': 'x'},
+    lambda manifest: manifest | {'leaves': []},
+    lambda manifest: manifest | {'leaves': {'a': 1}},
+    lambda manifest: manifest | {'files': {'/dev/zero': 0}},
+    lambda manifest: manifest | {'files': {'../3/manifest': 0}},
+  ],
+)
+def test_a_manifest_of_other_things_is_damaged(copied, change):
+  path = copied / 'checkpoints' / '3' / 'manifest'
+  manifest = change(snapshot.read_manifest(path.parent)._asdict())
+  path.write_bytes(snapshot._seal(json.dumps(manifest).encode()))
+  with pytest.raises(DamagedCheckpoint, match='manifest is none of ours'):
+    snapshot.verify(path.parent)
+  with opened(copied) as checkpoints:
+    assert_is(checkpoints.restore_newest(state_at(0)), 2)
 
 
 def test_what_is_no_checkpoint_is_not_taken_for_one(copied, caplog):

@@ -12,6 +12,7 @@ from PIL import Image
 
 from mmjsd_jax import config as configuration
 from mmjsd_jax import grid, sweep_run
+from mmjsd_jax import workdir as workdirs
 from mmjsd_jax.grid import Point
 from mmjsd_jax.interruption import Stopped
 from mmjsd_jax.train import NonFiniteLoss
@@ -192,6 +193,15 @@ def test_stale_results_of_a_failed_point_are_in_no_number(world):
   outcomes = sweep_run.execute(_prepare(betas=(1.0,), steps=8))
   assert outcomes[NAMES[0]].results is None
   assert _stored()['points'][0]['metrics'] is None
+
+
+def test_a_sweep_in_use_is_refused(world):
+  plan = _prepare()
+  plan.workdir.mkdir(parents=True)
+  with workdirs.locked(plan.workdir):
+    with pytest.raises(OSError, match='in use by process'):
+      sweep_run.execute(plan)
+  assert world.begun == []
 
 
 def test_a_sweep_that_is_stopped_ends_at_once(world):

@@ -290,6 +290,45 @@ def test_a_line_of_skipped_steps_alone_is_left_out(tmp_path):
   assert [progress.step for progress in told] == [1, 2, 4]
 
 
+def test_a_restart_counts_the_steps_skipped_before_it(tmp_path):
+  _, split = world()
+  split.inputs['m1'][:] = 1e30
+  bad = {'split': split, 'non_finite': 'skip'}
+  run(tmp_path, num_steps=5, **bad)
+  with pytest.raises(train.NonFiniteLoss, match='step 9: .* 9 steps before it'):
+    run(tmp_path, num_steps=20, **bad)
+
+
+def test_a_gradient_whose_square_overflows_is_told():
+  model, split = world()
+  data = order.to_device(split, mesh_of(1))
+  settings = SETTINGS._replace(likelihood_weights=(1e25, 1.0))
+  state = steps.init_state(model, settings, mesh_of(1))
+  found = steps.diagnose(model, settings, state, data)
+  assert found == ['norm of the gradient']
+
+
+def test_what_is_restored_does_not_depend_on_stops(tmp_path):
+  with pytest.raises(Stopped, match='saved at step 0 of 10'):
+    run(tmp_path, non_finite='restore', stop_requested=AskedTimes(1))
+  with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
+    assert checkpoints.latest_step() is None
+
+
+def test_any_number_of_steps_is_one_program(tmp_path, monkeypatch):
+  monkeypatch.setattr(train, 'DISPATCH_SECONDS', 0.0)
+  made = []
+
+  def make(*arguments):
+    made.append(steps.make_train_steps(*arguments))
+    return made[-1]
+
+  monkeypatch.setattr(train, 'make_train_steps', make)
+  run(tmp_path / 'one')
+  run(tmp_path / 'eight', mesh=mesh_of(8))
+  assert [program._cache_size() for program in made] == [1, 1]
+
+
 def test_skipping_ends_where_nothing_else_is_left(tmp_path):
   _, split = world()
   split.inputs['m1'][:] = 1e30
