@@ -83,7 +83,8 @@ def test_a_request_that_comes_twice_is_one():
 
 @pytest.mark.parametrize('kind', ['asks', 'deaf'])
 def test_a_terminal_that_is_gone_changes_nothing(kind):
-  work = _WORK.replace('kind =', 'sys.stderr = open("/dev/full", "w")\nkind =')
+  gone = 'sys.stderr = open("/dev/full", "w")'
+  work = _WORK.replace('kind = sys', f'{gone}\nkind = sys')
   assert _stop(kind, signal.SIGTERM, work=work) == (143, '')
 
 
