@@ -54,8 +54,10 @@ class Interruption:
     The status is 128 + the signal's number, as shells have it: not zero, so
     that a scheduler starts the run again.
     """
-    with contextlib.suppress(OSError):  # whoever reads it may be gone
+    try:
       print(self._message(reason), file=sys.stderr, flush=True)
+    except OSError:  # whoever reads it is gone: it is not to be flushed again
+      sys.stderr = None
     sys.exit(self._status)
 
   def _watch(self, file_descriptor: int) -> None:
