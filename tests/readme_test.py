@@ -19,3 +19,20 @@ def test_links_lead_somewhere():
     text = (ROOT / page).read_text(encoding='utf-8')
     for target in re.findall(r'\]\((?!https?:)([^)#]+)', text):
       assert (ROOT / target).exists(), f'{page}: {target}'
+
+
+def test_every_promise_has_its_test():
+  page = (ROOT / 'docs' / 'reliability.md').read_text(encoding='utf-8')
+  tests = ' '.join(
+    name
+    for path in (ROOT / 'tests').glob('*_test.py')
+    for name in (
+      path.stem,
+      *re.findall(r'^def test_(\w+)', path.read_text(), re.M),
+    )
+  )
+  rows = [line.split('|') for line in page.splitlines() if line[:1] == '|']
+  names = [name for row in rows for name in re.findall('`([a-z_]+)`', row[2])]
+  assert len(names) > 50
+  for name in names:
+    assert name in tests, name
