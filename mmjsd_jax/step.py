@@ -7,7 +7,7 @@ therefore computes what an uninterrupted one does, to the bit on a CPU.
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from mmjsd_jax import gaussian
 from mmjsd_jax.data.dataset import Split
 from mmjsd_jax.model import Model, Params
 from mmjsd_jax.objectives import ElboTerms
@@ -239,17 +240,21 @@ def _num_bad(
   batch = _batch(model, settings, state, data, rows)
   posteriors = model.encode(state.params, batch)
   metrics, grads = _metrics_and_grads(model, settings, state, data, rows)
-  named = {}
+  named: dict[str, Any] = {}
   for name in model.modalities:
     named[f'parameters of {name}'] = state.params[name]
     named[f'input of {name}'] = batch[name]
   for index, name in enumerate(model.modalities):
-    for which, leaf in posteriors.shared._asdict().items():
-      named[f'{which} of the posterior of {name}'] = leaf[index]
+    q = jax.tree.map(lambda leaf, index=index: leaf[index], posteriors.shared)
+    for which, leaf in q._asdict().items():
+      named[f'{which} of the posterior of {name}'] = leaf
+    # Of means too large to be squared, which spoil all modalities alike.
+    named[f'KL of the posterior of {name}'] = gaussian.kl_to_standard_normal(q)
     for which, leaf in posteriors.styles[index]._asdict().items():
       named[f'{which} of the style of {name}'] = leaf
-  named |= {name: v for name, v in metrics.items() if name != 'loss'}
-  named['loss'] = metrics['loss']
+  # Those of one modality before their sums, and the loss, which has all, last.
+  for name in sorted(metrics, key=lambda n: (n == 'loss', '/' not in n, n)):
+    named[name] = metrics[name]
   for name in model.modalities:
     for part, leaves in grads[name].items():
       named[f'gradient of the {part} of {name}'] = leaves

@@ -242,8 +242,8 @@ def test_non_finite_loss_names_step_and_origin(tmp_path, bad_step):
     run(tmp_path, split=poisoned(bad_step), told=told)
   assert str(error.value).startswith(
     f'step {bad_step}: loss or gradient is not finite. First: '
+    'KL of the posterior of m1; then: log_likelihood/m0'
   )
-  assert 'log_likelihood/m1' in str(error.value)
   assert not told
   with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
     assert checkpoints.latest_step() is None
