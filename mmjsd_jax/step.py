@@ -5,9 +5,8 @@ number is the whole state of data and randomness. A run that stops and goes on
 therefore computes what an uninterrupted one does, to the bit on a CPU.
 """
 
-import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +14,6 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from mmjsd_jax import gaussian
 from mmjsd_jax.data.dataset import Split
 from mmjsd_jax.model import Model, Params
 from mmjsd_jax.objectives import ElboTerms
@@ -119,7 +117,7 @@ def make_train_steps(
 
   def step(state: TrainState, data: Data, rows: jax.Array):
     rows = jax.lax.with_sharding_constraint(rows, over_devices)
-    metrics, grads = _metrics_and_grads(model, settings, state, data, rows)
+    metrics, grads = metrics_and_grads(model, settings, state, data, rows)
     metrics['gradient_norm'] = optax.tree.norm(grads)
     finite = jnp.isfinite(metrics['loss']) & jnp.isfinite(
       metrics['gradient_norm']
@@ -216,77 +214,34 @@ def make_validation_loss(
   return lambda params: loss(params, data)
 
 
-def diagnose(
-  model: Model, settings: Settings, state: TrainState, data: Data
-) -> list[str]:
-  """What is not finite in the next step, in the order in which it is computed.
-
-  Returns:
-    Such as ['log_var of the posterior of m0', 'regulariser', ...]; empty if all
-    is finite.
-  """
-  found = jax.device_get(_num_bad(model, settings, state, data))
-  bad = sorted((index, name) for name, (index, n) in found.items() if n)
-  return [name for _, name in bad]
-
-
-@functools.partial(jax.jit, static_argnames=('model', 'settings'))
-def _num_bad(
-  model: Model, settings: Settings, state: TrainState, data: Data
-) -> dict[str, tuple[int, jax.Array]]:
-  """Name -> its place in the order, and how many numbers are not finite."""
-  order = make_order(settings, data.num_examples)
-  rows = order.batch(state.step, order.epoch(state.step))
-  batch = _batch(model, settings, state, data, rows)
-  posteriors = model.encode(state.params, batch)
-  metrics, grads = _metrics_and_grads(model, settings, state, data, rows)
-  named: dict[str, Any] = {}
-  for name in model.modalities:
-    named[f'parameters of {name}'] = state.params[name]
-    named[f'input of {name}'] = batch[name]
-  for index, name in enumerate(model.modalities):
-    q = jax.tree.map(lambda leaf, index=index: leaf[index], posteriors.shared)
-    for which, leaf in q._asdict().items():
-      named[f'{which} of the posterior of {name}'] = leaf
-    # Of means too large to be squared, which spoil all modalities alike.
-    named[f'KL of the posterior of {name}'] = gaussian.kl_to_standard_normal(q)
-    for which, leaf in posteriors.styles[index]._asdict().items():
-      named[f'{which} of the style of {name}'] = leaf
-  # Those of one modality before their sums, and the loss, which has all, last.
-  for name in sorted(metrics, key=lambda n: (n == 'loss', '/' not in n, n)):
-    named[name] = metrics[name]
-  for name in model.modalities:
-    for part, leaves in grads[name].items():
-      named[f'gradient of the {part} of {name}'] = leaves
-  # A gradient can be finite where its square is not.
-  named['norm of the gradient'] = optax.tree.norm(grads)
-  # JAX sorts dicts by name.
-  return {
-    name: (
-      index,
-      optax.tree.sum(
-        jax.tree.map(lambda leaf: jnp.sum(~jnp.isfinite(leaf)), tree)
-      ),
-    )
-    for index, (name, tree) in enumerate(named.items())
-  }
-
-
-def _metrics_and_grads(model, settings, state, data, rows):
-  """Of the next step, on the examples `rows`."""
+def metrics_and_grads(
+  model: Model,
+  settings: Settings,
+  state: TrainState,
+  data: Data,
+  rows: jax.Array,
+) -> tuple[dict[str, jax.Array], Params]:
+  """Those of the next step, on the examples `rows`."""
   _, _, key_noise, _ = _keys(settings.seed)
   (_, metrics), grads = jax.value_and_grad(_loss, has_aux=True)(
     state.params,
     model,
     settings,
     jax.random.fold_in(key_noise, state.step),
-    _batch(model, settings, state, data, rows),
+    make_batch(model, settings, state, data, rows),
     _beta(settings, state.step),
   )
   return metrics, grads
 
 
-def _batch(model, settings, state, data, rows):
+def make_batch(
+  model: Model,
+  settings: Settings,
+  state: TrainState,
+  data: Data,
+  rows: jax.Array,
+) -> dict[str, jax.Array]:
+  """The examples `rows` as the next step sees them."""
   *_, key_access = _keys(settings.seed)
   return model.access(
     jax.random.fold_in(key_access, state.step), data.batch(rows)

@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 
 from mmjsd_jax.checkpoint import Checkpoints
 from mmjsd_jax.data.dataset import Split
+from mmjsd_jax.diagnosis import diagnose
 from mmjsd_jax.interruption import Stopped
 from mmjsd_jax.model import Model
 from mmjsd_jax.order import Data, check_batch, check_devices, to_device
@@ -19,7 +20,6 @@ from mmjsd_jax.step import (
   Report,
   Settings,
   TrainState,
-  diagnose,
   first_epoch,
   init_state,
   make_train_steps,

@@ -70,6 +70,7 @@ TABLE = (
   # Running.
   Entry('order', ('jax',)),
   Entry('step', _RUNNING),
+  Entry('diagnosis', ('jax', 'optax')),
   Entry('interruption', ()),
   Entry('snapshot', _RUNNING),
   Entry('checkpoint', ('jax',)),

@@ -14,6 +14,7 @@ from mmjsd_jax import order, train
 from mmjsd_jax import step as steps
 from mmjsd_jax.checkpoint import Checkpoints
 from mmjsd_jax.data.dataset import Split
+from mmjsd_jax.diagnosis import diagnose
 from mmjsd_jax.interruption import Stopped
 
 NUM_EXAMPLES = 36
@@ -253,10 +254,10 @@ def test_what_is_not_finite_is_told_in_order():
   model, split = world()
   data = order.to_device(split, mesh_of(1))
   state = steps.init_state(model, SETTINGS, mesh_of(1))
-  assert steps.diagnose(model, SETTINGS, state, data) == []
+  assert diagnose(model, SETTINGS, state, data) == []
   encoder = state.params['m0']['encoder']
   encoder['Dense_0']['kernel'] *= jnp.float32(1e38)
-  found = steps.diagnose(model, SETTINGS, state, data)
+  found = diagnose(model, SETTINGS, state, data)
   assert found[0] == 'mean of the posterior of m0'
   assert 'gradient of the encoder of m0' in found
   assert not [name for name in found if name.startswith('parameters')]
@@ -304,7 +305,7 @@ def test_a_gradient_whose_square_overflows_is_told():
   data = order.to_device(split, mesh_of(1))
   settings = SETTINGS._replace(likelihood_weights=(1e25, 1.0))
   state = steps.init_state(model, settings, mesh_of(1))
-  found = steps.diagnose(model, settings, state, data)
+  found = diagnose(model, settings, state, data)
   assert found == ['norm of the gradient']
 
 
