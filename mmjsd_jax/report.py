@@ -384,12 +384,14 @@ def _run(results: Results) -> Table:
 
 def _determinism(environment: Results) -> str:
   """What the same command gives once more."""
-  flags = environment.get('xla_flags', '')
-  if environment.get('platform') != 'gpu':
+  platform = environment.get('platform')
+  if platform == 'cpu':
     return (
       'the same command gives the same bits, with these versions and devices'
     )
-  if '--xla_gpu_deterministic_ops=true' in flags:
+  if platform != 'gpu':
+    return f'whether the same command gives the same bits on {platform} is open'
+  if '--xla_gpu_deterministic_ops=true' in environment.get('xla_flags', ''):
     return 'the same bits by --xla_gpu_deterministic_ops=true, as XLA promises'
   return (
     'not the same bits: on a GPU, XLA chooses algorithms by speed and may add '

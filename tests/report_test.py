@@ -162,11 +162,29 @@ def test_cautions_name_what_weakens_the_numbers(results: dict[str, Any]):
   results['metrics']['coherence']['conditional']['by_size']['1'] = 0.11
   results['metrics']['coherence']['ceiling']['m0'] = 0.5
   results['metrics']['log_likelihood']['by_size']['3'] = -2e4
+  results['training'] |= {'skipped_steps': 3, 'learning_rate_scale': 0.25}
   text = report.render(results, {})
   assert 'trained for 2 of 300 epochs' in text
+  assert '3 of ' in text and 'steps were skipped' in text
+  assert 'The learning rate ended at 0.25 of its value' in text
   assert 'close to chance' in text
   assert 'a coarse measure' in text
   assert 'lower than before training' in text
+
+
+@pytest.mark.parametrize(
+  ('platform', 'flags', 'said'),
+  [
+    ('cpu', '', 'the same command gives the same bits, with these'),
+    ('tpu', '', 'whether the same command gives the same bits on tpu is open'),
+    ('gpu', '', 'not the same bits: on a GPU'),
+    ('gpu', '--a --xla_gpu_deterministic_ops=true', 'the same bits by --xla'),
+  ],
+)
+def test_what_a_second_run_gives_is_told(results, platform, flags, said):
+  results['environment'] |= {'platform': platform, 'xla_flags': flags}
+  cells = _Page(report.render(results, {})).cells
+  assert sum(cell.startswith(said) for cell in cells) == 1
 
 
 def test_published_values_say_whether_the_protocol_matches(
