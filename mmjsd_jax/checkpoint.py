@@ -80,11 +80,7 @@ class Checkpoints:
     Args:
       damaged: the loss of those whose loss cannot be read.
     """
-    return min(
-      self.steps(),
-      key=lambda step: (self._loss(step, damaged=damaged), -step),
-      default=None,
-    )
+    return next(iter(self._by_loss(damaged)), None)
 
   def restore(self, like: Any, step: int) -> tuple[Any, float]:
     """The state at `step`, in the shardings of `like`, and seconds spent.
@@ -130,10 +126,7 @@ class Checkpoints:
     """As `restore_newest`, by the lowest loss; removes nothing."""
     self.wait()
     # First those whose loss nobody knows: they may have been the best.
-    order = sorted(
-      self.steps(),
-      key=lambda step: (self._loss(step, damaged=-math.inf), -step),
-    )
+    order = self._by_loss(damaged=-math.inf)
     return self._first_whole(like, order, remove_damaged=False)
 
   def wait(self) -> None:
@@ -169,6 +162,13 @@ class Checkpoints:
 
   def _path(self, step: int) -> pathlib.Path:
     return self._folder / str(step)
+
+  def _by_loss(self, damaged: float) -> list[int]:
+    """The steps, the lowest loss first, and of equal ones the newest."""
+    return sorted(
+      self.steps(),
+      key=lambda step: (self._loss(step, damaged=damaged), -step),
+    )
 
   def _loss(self, step: int, *, damaged: float) -> float:
     """The loss at `step`, or `damaged` where it cannot be known."""

@@ -95,7 +95,7 @@ class Interruption:
 
 @contextlib.contextmanager
 def listen() -> Iterator[Interruption]:
-  """Takes over SIGTERM and SIGINT; a second one ends the program at once.
+  """Takes over SIGTERM and SIGINT; a second one, later, ends it at once.
 
   In the main thread. A thread reads them, since Python tells the main thread of
   a signal only when that returns from compiled code.

@@ -62,7 +62,6 @@ class Report(NamedTuple):
   step: jax.Array
   tally: Tally
   num_skipped: jax.Array
-  num_skipped_in_a_row: jax.Array
   rate_scale: jax.Array
 
 

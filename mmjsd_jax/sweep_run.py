@@ -117,8 +117,10 @@ def _execute(
   _write_json(plan, outcomes)
   for index, point in enumerate(plan.points):
     clock = time.monotonic()
-    outcome = outcomes[point.name] = _run_point(plan, point, interruption)
-    _write_json(plan, outcomes)
+    outcome = outcomes[point.name]
+    if outcome.status == 'pending':
+      outcome = outcomes[point.name] = _run_point(plan, point, interruption)
+      _write_json(plan, outcomes)
     _log.info(
       'point %d of %d, %s: %s in %s%s',
       index + 1,
@@ -170,8 +172,6 @@ def _run_point(
   plan: Plan, point: Point, interruption: Interruption | None
 ) -> Outcome:
   folder = plan.workdir / point.name
-  if (known := _known(plan, point)).results:
-    return known
   _log.info('%s begins', point.name)
   try:
     job = jobs.prepare(

@@ -110,7 +110,9 @@ def train(
     beginning: of `begin`; its state is donated.
     checkpoints: where to save to.
     mesh: the devices.
-    stop_requested: asked about once a second; True saves and ends.
+    stop_requested: asked about once a second; True saves and ends. With
+      settings.non_finite = 'restore' it saves nothing: every run must go back
+      to the same steps, however often it was stopped.
 
   Raises:
     NonFiniteLoss: names the step whose loss or gradient is not finite, and
@@ -175,7 +177,6 @@ def train(
     if not is_last and stop_requested():
       if line is not None:
         yield line
-      # Every run must go back to the same steps, however often it was stopped.
       if step > saved and settings.non_finite != 'restore':
         checkpoints.save(state, seconds=clock.seconds, loss=math.inf)
         saved = step
