@@ -5,9 +5,11 @@
 Once a second: resident memory, the arrays that JAX holds on the device, the
 number of compiled programs, the number of checkpoints. What comes before the
 third checkpoint, and the first tenth of the time, warms up. The exit status is
-1 if, from the first half of the rest to the second, the median memory grows by
-more than a share of --growth, if a program is compiled, or if there are ever
-more checkpoints than are to be kept, with one that has just been written.
+1 if, from the first half of the rest to the second, memory grows by more than a
+share of --growth, if a program is compiled, or if there are ever more
+checkpoints than are to be kept, with one that has just been written. Of a half
+the median counts, but of the arrays the least: a checkpoint on its way to the
+disk holds a second copy, for half of the time where they come every second.
 
 A checkpoint comes every --every steps; the papers' protocol has 2,340. Orbax
 keeps some memory at every save, which many saves in a short time show.
@@ -156,9 +158,9 @@ def _faults(
   ]
   first, second = warm[: len(warm) // 2], warm[len(warm) // 2 :]
   faults = []
-  for name in ('resident', 'device'):
+  for name, typical in (('resident', statistics.median), ('device', min)):
     before, after = (
-      statistics.median(getattr(sample, name) for sample in half)
+      typical(getattr(sample, name) for sample in half)
       for half in (first, second)
     )
     line = f'{name} memory: {before:.1f} MB, later {after:.1f} MB'
