@@ -16,14 +16,14 @@
 #   WORKDIR /mmjsd_jax
 #   RUN pip install --constraint constraints/py312.txt --editable '.[gpu]'
 #
-# A process that ends with a status other than 2, as one that is evicted, has
-# all of them start again from the newest checkpoint. 2 is an error that would
-# come again, such as a wrong configuration: it ends the JobSet.
+# Where a process fails, all of them start again from the newest checkpoint: as
+# often as pods are evicted or lose their node, and --max-restarts times for any
+# other reason.
 #
 #   --nodes=N             otherwise 1
 #   --resource=NAME=N     of every node; otherwise nvidia.com/gpu=1
 #   --node-selector=K=V,K=V
-#   --max-restarts=N      otherwise 100
+#   --max-restarts=N      otherwise 10
 #   --namespace=NAME      otherwise kubectl's
 #   --data-dir=PATH       MMJSD_DATA_DIR, such as /mnt/runs/data on CLAIM
 #   --dry-run             prints what would be done
@@ -38,7 +38,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/commands.sh"
 mount=/mnt/runs
 port=8476
 image='' claim='' nodes=1 resource=nvidia.com/gpu=1 node_selector=''
-max_restarts=100 namespace='' data_dir=''
+max_restarts=10 namespace='' data_dir=''
 known='image= claim= nodes= resource= node-selector= max-restarts= namespace='
 read_options 'run follow stop' "$known data-dir=" "$@"
 [[ ${#words[@]} == 1 ]] || die "need one NAME; got '${words[*]-}'."
@@ -78,7 +78,7 @@ spec:
   failurePolicy:
     maxRestarts: $max_restarts
     rules:
-    - action: FailJobSet
+    - action: RestartJobSetAndIgnoreMaxRestarts
       onJobFailureReasons: [PodFailurePolicy]
   replicatedJobs:
   - name: main
@@ -90,10 +90,9 @@ spec:
         podFailurePolicy:
           rules:
           - action: FailJob
-            onExitCodes:
-              containerName: main
-              operator: In
-              values: [2]
+            onPodConditions:
+            - type: DisruptionTarget
+              status: "True"
         template:
           spec:
             restartPolicy: Never

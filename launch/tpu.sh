@@ -14,8 +14,9 @@
 # queued-resources list` says ACTIVE. `run` copies the repository to all
 # workers, makes the environment and starts the run so that a lost connection
 # does not end it. What stands behind -- goes to `python -m mmjsd_jax.main`.
-# The disks of a slice go with it, so a workdir that must outlive a preemption
-# lies on a file system that all workers mount; created anew, `run` goes on.
+# The workdir lies on a file system that all workers mount. The disks of a slice
+# go with it; where the workdir does not, `create` and `run` go on after a
+# preemption.
 #
 #   --project=ID     otherwise gcloud's
 #   --data-dir=PATH  MMJSD_DATA_DIR on the workers

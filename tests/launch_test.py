@@ -258,15 +258,20 @@ def test_a_jobset_runs_the_module_on_every_node(bare):
   assert volume['persistentVolumeClaim'] == {'claimName': 'runs'}
 
 
-def test_a_jobset_starts_again_unless_the_error_would_come_again(bare):
+def test_a_jobset_starts_again_as_often_as_its_pods_are_evicted(bare):
   spec = yaml.safe_load(input_of(dry_run('kubernetes run', bare)))['spec']
   job = spec['replicatedJobs'][0]['template']['spec']
   (rule,) = job['podFailurePolicy']['rules']
-  assert rule['onExitCodes']['values'] == [2]  # command.exit_with
+  assert rule['action'] == 'FailJob'
+  assert rule['onPodConditions'] == [
+    {'type': 'DisruptionTarget', 'status': 'True'}
+  ]
   (rule,) = spec['failurePolicy']['rules']
-  assert rule['action'] == 'FailJobSet'
+  assert rule['action'] == 'RestartJobSetAndIgnoreMaxRestarts'
   assert rule['onJobFailureReasons'] == ['PodFailurePolicy']
-  assert spec['failurePolicy']['maxRestarts'] == 100
+  # Otherwise, after any failure, and so often.
+  assert job['backoffLimit'] == 0
+  assert spec['failurePolicy']['maxRestarts'] == 10
 
 
 def test_a_jobset_of_one_node_is_one_process(bare):
