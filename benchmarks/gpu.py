@@ -70,7 +70,9 @@ def main() -> None:
       continue
     left = deadline - time.monotonic()
     if left < part.least:
-      found = {'skipped': f'{left:.0f} s are left; it takes {part.least:.0f}'}
+      found = {
+        'skipped': f'{max(left, 0):.0f} s are left; it takes {part.least:.0f}'
+      }
     else:
       found = _measure(part, left)
     report['parts'][part.name] = found

@@ -68,10 +68,11 @@ def measure(
       'JAX_COMPILATION_CACHE_DIR',
     ):
       environment.pop(variable, None)
-    data = 'noise in its place, of its shapes and numbers'
+    data = 'noise in place of the data set'
     if gpu_data.is_at_hand(dataset):
       data = f'the data set in {os.environ["MMJSD_DATA_DIR"]}'
     else:
+      data += ', of its shapes and numbers' if scale == 1 else ', a little'
       gpu_data.write_files(dataset, folder, scale)
       environment['MMJSD_DATA_DIR'] = name
     arguments = ['--mode=train', f'--config={config}', *changes]

@@ -10,7 +10,7 @@ import gpu_data
 import jax
 import jax.numpy as jnp
 
-from mmjsd_jax import order, step
+from mmjsd_jax import members, order, step
 from mmjsd_jax.architecture import make_modalities, weights_by_size
 from mmjsd_jax.model import Model
 from mmjsd_jax.objectives import make_objective
@@ -72,7 +72,7 @@ def measure(
     seconds: a repeat takes about so long.
 
   Raises:
-    Unknown: the precision or the population is not known to this version.
+    Unknown: the precision is not known to this version.
     FloatingPointError: a step was not finite.
   """
   model, settings = _paper(dataset, scale)
@@ -147,20 +147,15 @@ class _Program:
 
   def __init__(self, dataset, model, settings, num_members, scale):
     mesh = order.make_mesh()
-    data = order.to_device(gpu_data.make_split(dataset, scale), mesh)
-    steps = step.make_train_steps(model, settings, mesh)
-    if num_members > 1 or hasattr(step, 'stack_hypers'):
-      self._fixed, self._state, epoch = _population(
-        model, settings, data, num_members, mesh
-      )
-    else:
-      self._fixed = ()
-      self._state = step.init_state(model, settings, mesh)
-      epoch = step.first_epoch(settings, data, 0, mesh)
-    self._epoch, self._data = epoch, data
+    self._data = order.to_device(gpu_data.make_split(dataset, scale), mesh)
+    seeds = [settings._replace(seed=seed) for seed in range(num_members)]
+    states = [step.init_state(model, member, mesh) for member in seeds]
+    self._hyper = members.stack_hypers(seeds, mesh)
+    self._state = members.stack_states(states, mesh)
+    self._epoch = members.first_epochs(seeds, self._data, 0, mesh)
     begin = time.monotonic()
-    lowered = steps.lower(
-      *self._fixed, self._state, self._epoch, data, jnp.int32(1)
+    lowered = members.make_train_steps(model, settings, mesh).lower(
+      self._hyper, self._state, self._epoch, self._data, jnp.int32(1)
     )
     self._steps = lowered.compile()
     self.compile_seconds = time.monotonic() - begin
@@ -177,21 +172,8 @@ class _Program:
     """Takes so many steps; returns the seconds."""
     begin = time.monotonic()
     self._state, self._epoch, _, finite = self._steps(
-      *self._fixed, self._state, self._epoch, self._data, jnp.int32(num_steps)
+      self._hyper, self._state, self._epoch, self._data, jnp.int32(num_steps)
     )
     if not jax.device_get(finite).all():
       raise FloatingPointError('a step is not finite')
     return time.monotonic() - begin
-
-
-def _population(model, settings, data, num_members, mesh):
-  """Hyper-parameters, state and epochs of members that differ in the seed."""
-  if not hasattr(step, 'stack_hypers'):
-    raise Unknown('config.population is not known to this version')
-  members = [settings._replace(seed=seed) for seed in range(num_members)]
-  states = [step.init_state(model, member, mesh) for member in members]
-  return (
-    (step.stack_hypers(members, mesh),),
-    step.stack_states(states, mesh),
-    step.first_epochs(members, data, 0, mesh),
-  )

@@ -84,6 +84,7 @@ spec:
   - name: main
     template:
       spec:
+        completionMode: Indexed
         completions: $nodes
         parallelism: $nodes
         backoffLimit: 0

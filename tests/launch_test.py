@@ -237,9 +237,10 @@ def test_a_jobset_runs_the_module_on_every_node(bare):
   assert jobset['apiVersion'] == 'jobset.x-k8s.io/v1alpha2'
   assert jobset['kind'] == 'JobSet'
   (job,) = jobset['spec']['replicatedJobs']
-  assert (job['template']['spec']['completions']) == 2
-  assert (job['template']['spec']['parallelism']) == 2
-  pod = job['template']['spec']['template']['spec']
+  nodes = job['template']['spec']
+  assert nodes['completionMode'] == 'Indexed'
+  assert (nodes['completions'], nodes['parallelism']) == (2, 2)
+  pod = nodes['template']['spec']
   assert pod['nodeSelector'] == {'a/b': 'c', 'd': 'e'}
   (container,) = pod['containers']
   assert container['command'] == ['python', '-m', 'mmjsd_jax.main']
@@ -292,7 +293,7 @@ class Copy:
       '#!/bin/bash\n'
       "trap 'echo saved; exit 143' TERM\n"
       'echo "began $*"\n'
-      'while :; do sleep 0.02; done\n'
+      'for i in {1..500}; do sleep 0.02; done\n'
     )
     local.chmod(0o755)
 
