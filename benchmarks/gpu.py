@@ -65,7 +65,7 @@ def main() -> None:
   deadline = time.monotonic() + seconds
   report = {'device': _device(), 'versions': _versions(), 'parts': {}}
   _print_head(report, options.quick)
-  for part in _parts(options.quick, seconds):
+  for part in _parts(options.quick, seconds, options.change):
     if not any(fnmatch.fnmatch(part.name, p) for p in options.only):
       continue
     left = deadline - time.monotonic()
@@ -92,11 +92,17 @@ def _options() -> argparse.Namespace:
     '--only', nargs='+', default=['*'], help='such as run/* speed/*/tf32/*'
   )
   parser.add_argument('--output', type=pathlib.Path, help='a JSON file')
+  parser.add_argument(
+    '--change',
+    action='append',
+    default=[],
+    help='of whole runs, such as --change=--config.population.seed=0:5',
+  )
   parser.add_argument('--quick', action='store_true')
   return parser.parse_args()
 
 
-def _parts(quick: bool, seconds: float) -> list[Part]:
+def _parts(quick: bool, seconds: float, changes: list[str]) -> list[Part]:
   def speed(dataset, precision, num_members):
     measure = functools.partial(
       _speed,
@@ -111,7 +117,7 @@ def _parts(quick: bool, seconds: float) -> list[Part]:
     arg = 'smoke' if quick else 'paper'
     measure = functools.partial(
       _run,
-      f'configs/{dataset}.py:{arg},objective={preset}',
+      (f'configs/{dataset}.py:{arg},objective={preset}', *changes),
       most=RUN_SHARE * seconds,
       scale=100 if quick else 1,
     )
@@ -134,7 +140,7 @@ def _measure(part: Part, seconds: float) -> dict[str, Any]:
   """What was found, or why not."""
   try:
     return part.measure(seconds)
-  except gpu_speed.Unknown as error:
+  except (gpu_speed.Unknown, ImportError) as error:
     return {'skipped': str(error)}
   except (gpu_runs.Failed, FloatingPointError) as error:
     return {'failed': str(error)}
@@ -149,9 +155,11 @@ def _speed(case, seconds, *, scale, repeat):
   return gpu_speed.measure(*case, scale=scale, seconds=repeat)._asdict()
 
 
-def _run(config, seconds, *, most, scale):
+def _run(arguments, seconds, *, most, scale):
   limit = min(seconds - gpu_runs.GRACE_SECONDS, most)
-  run, command = gpu_runs.measure(config, max(limit, 1), scale=scale)
+  run, command = gpu_runs.measure(
+    *arguments, seconds=max(limit, 1), scale=scale
+  )
   return {'command': command} | run._asdict()
 
 

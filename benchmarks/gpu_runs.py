@@ -37,7 +37,7 @@ class Failed(Exception):
 
 
 def measure(
-  config: str, seconds: float, *changes: str, scale: int = 1
+  config: str, *changes: str, seconds: float, scale: int = 1
 ) -> tuple[Run, str]:
   """Trains by `config`, for at most so many seconds.
 
@@ -45,8 +45,8 @@ def measure(
 
   Args:
     config: such as 'configs/polymnist.py:paper'.
+    *changes: further arguments.
     seconds: then it gets SIGTERM.
-    changes: further arguments.
     scale: noise in place of the data has so many times fewer examples.
 
   Returns:

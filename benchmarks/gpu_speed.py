@@ -10,7 +10,7 @@ import gpu_data
 import jax
 import jax.numpy as jnp
 
-from mmjsd_jax import members, order, step
+from mmjsd_jax import order, step
 from mmjsd_jax.architecture import make_modalities, weights_by_size
 from mmjsd_jax.model import Model
 from mmjsd_jax.objectives import make_objective
@@ -73,6 +73,7 @@ def measure(
 
   Raises:
     Unknown: the precision is not known to this version.
+    ImportError: programs of several members are not.
     FloatingPointError: a step was not finite.
   """
   model, settings = _paper(dataset, scale)
@@ -146,6 +147,8 @@ class _Program:
   """A compiled program of many steps, and its state."""
 
   def __init__(self, dataset, model, settings, num_members, scale):
+    from mmjsd_jax import members
+
     mesh = order.make_mesh()
     self._data = order.to_device(gpu_data.make_split(dataset, scale), mesh)
     seeds = [settings._replace(seed=seed) for seed in range(num_members)]
