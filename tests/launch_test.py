@@ -147,7 +147,7 @@ def test_what_is_done_is_what_a_dry_run_prints(name, stubs, tmp_path):
   assert record == (tmp_path / 'again').read_bytes()
 
 
-@pytest.mark.parametrize('name', [n for n in COMMANDS if n != 'slurm run'])
+@pytest.mark.parametrize('name', COMMANDS)
 def test_a_missing_tool_is_one_line_that_says_how_to_get_it(name, bare):
   done = launch(name, bare)
   assert done.returncode == 1
