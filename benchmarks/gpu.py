@@ -81,6 +81,8 @@ def main() -> None:
       options.output.write_text(json.dumps(report, indent=2) + '\n')
   for line in _seeds(report['parts']):
     print(line)
+  if peak := _memory('peak_bytes_in_use'):
+    print(f'{peak:.1f} GB at the most, of one speed')
 
 
 def _options() -> argparse.Namespace:
@@ -165,12 +167,11 @@ def _run(arguments, seconds, *, most, scale):
 
 def _device() -> dict[str, Any]:
   device = jax.devices()[0]
-  memory = (device.memory_stats() or {}).get('bytes_limit', 0)
   return {
     'kind': device.device_kind,
     'platform': device.platform,
     'number': jax.device_count(),
-    'memory_gb': memory / 1e9,
+    'memory_gb': _memory('bytes_limit'),
     'driver': _driver(),
     'host': f'{platform.machine()}, {os.cpu_count()} cores',
     'peak_tflops': {
@@ -178,6 +179,11 @@ def _device() -> dict[str, Any]:
       for precision in gpu_speed.PRECISIONS
     },
   }
+
+
+def _memory(name: str) -> float:
+  """In GB, what the device tells of its memory; 0 where it tells nothing."""
+  return (jax.devices()[0].memory_stats() or {}).get(name, 0) / 1e9
 
 
 def _driver() -> str:
