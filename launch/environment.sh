@@ -1,8 +1,10 @@
-# shellcheck shell=bash
-# Sourced by the other scripts: makes the virtual environment, once.
+#!/usr/bin/env bash
+# Sourced by the other scripts, or run: makes the virtual environment, once.
 #
-# PYTHON      the Python to use; otherwise the first of 3.11 to 3.13 found.
-# MMJSD_VENV  where the environment lies; otherwise .venv in the repository.
+# PYTHON        the Python to use; otherwise the first of 3.11 to 3.13 found.
+# MMJSD_VENV    where the environment lies; otherwise .venv in the repository.
+# MMJSD_EXTRAS  what it has beside the package, of pyproject.toml; otherwise
+#               test. gpu, gpu-cuda12 and tpu bring JAX for those.
 #
 # Defines $root (the repository), $venv, and the functions
 #   supported_pythons   prints "3.12.1 /path/to/python", preferred first;
@@ -11,6 +13,7 @@
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 venv="${MMJSD_VENV:-$root/.venv}"
 [[ "$venv" == /* ]] || venv="$PWD/$venv"
+extras="${MMJSD_EXTRAS:-test}"
 
 die() {
   echo "error: $*" >&2
@@ -48,6 +51,7 @@ lock_file() {
 environment_inputs() {
   echo "$root"
   echo "$1"
+  echo "$extras"
   cat "$root/pyproject.toml" "$(lock_file "$1")"
 }
 
@@ -93,7 +97,7 @@ make_environment_alone() {
   # The build tools come from the lock file too, hence no build isolation:
   # one dependency (promise) exists as source only.
   install_locked "$version" pip setuptools
-  install_locked "$version" --no-build-isolation --editable "${root}[test]"
+  install_locked "$version" --no-build-isolation --editable "${root}[$extras]"
   environment_inputs "$version" >"$stamp.new"
   mv "$stamp.new" "$stamp"
 }
@@ -123,3 +127,8 @@ install_locked() {
     "the network or a package index that can be reached" \
     "(PIP_INDEX_URL, PIP_FIND_LINKS)."
 }
+
+if [[ "${BASH_SOURCE[0]}" == "$0" ]]; then
+  set -euo pipefail
+  make_environment
+fi
