@@ -140,10 +140,10 @@ def kl_estimate(
   """`kl_bound` from `num_subsets` sets drawn for each example. Shape [B].
 
   Unbiased, and so is its gradient: sets are drawn uniformly, an example's own
-  ones, every other one the complement of the one before. The precisions of a
-  pair add up to that of all modalities, so that only what of the KL is not
-  linear in them varies, as 1 / N; in the batch's mean as 1 / (N B). With
-  `num_subsets` of 2^M - 1 or more it is `kl_bound`, without variance.
+  ones, every other one the complement of the one before. The natural parameters
+  of such a pair add up to those of all modalities, so that only what of the KL
+  is not linear in them varies: with variance of order 1 / N, and 1 / (N B) in
+  the batch's mean. With `num_subsets` of 2^M - 1 or more it is `kl_bound`.
 
   Args:
     key: PRNG key, consumed.
