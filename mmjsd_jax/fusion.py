@@ -93,11 +93,7 @@ def subset_posterior(
     )
     q = gaussian.geometric_mean(divergence.with_prior(experts), weights)
   else:
-    with_prior = {
-      'never': jnp.array(False),
-      'full_set': jnp.all(row),
-      'always': jnp.array(True),
-    }[objective.prior_expert]
+    with_prior = subsets.has_prior(row, objective.prior_expert)
     q = gaussian.product(experts, present=present, prior_expert=with_prior)
   weights = jnp.ones((1, batch), experts.mean.dtype)
   return Mixture(jax.tree.map(lambda leaf: leaf[None], q), weights)

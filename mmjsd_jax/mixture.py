@@ -74,21 +74,11 @@ def choose_components(
     Component indices, int32, shape [B]. A component of weight zero is never
     chosen, unless an example has no other.
   """
-  if method not in SAMPLING_METHODS:
-    raise ValueError(
-      f'sampling must be one of {SAMPLING_METHODS}; got {method!r}'
-    )
   num_components, batch = weights.shape
-  key_order, key_noise = jax.random.split(key)
-  noise = jax.random.uniform(key_noise, (batch,), weights.dtype)
-  rank = jax.random.permutation(key_order, batch).astype(weights.dtype)
-  if method == 'categorical':
-    position, shares = noise, weights
-  elif method == 'stratified':
-    # A position of its own for each example would let the counts vary by two.
-    position, shares = (rank + noise[:1]) / batch, weights
-  else:
-    position, shares = (rank + 0.5) / batch, jnp.floor(weights * batch) / batch
+  position = positions(key, batch, method=method, dtype=weights.dtype)
+  shares = weights
+  if method == 'stratified_as_released':
+    shares = jnp.floor(weights * batch) / batch
   edges = jnp.cumsum(shares, axis=0)
   # Asked for, since a cumulative sum may round differently from row to row.
   fits = (position[None] < edges) & (weights > 0)
@@ -96,6 +86,38 @@ def choose_components(
   last = num_components - 1 - jnp.argmax(weights[::-1] > 0, axis=0)
   index = jnp.where(jnp.any(fits, axis=0), jnp.argmax(fits, axis=0), last)
   return index.astype(jnp.int32)
+
+
+def positions(
+  key: jax.Array,
+  batch: int,
+  *,
+  method: str,
+  dtype: jax.typing.DTypeLike = jnp.float32,
+) -> jax.Array:
+  """Where each example of a batch draws from, in [0, 1). Shape [B].
+
+  Args:
+    key: PRNG key, consumed.
+    batch: B.
+    method: as of `choose_components`.
+    dtype: of the result.
+
+  Raises:
+    ValueError: an unknown method.
+  """
+  if method not in SAMPLING_METHODS:
+    raise ValueError(
+      f'sampling must be one of {SAMPLING_METHODS}; got {method!r}'
+    )
+  key_order, key_noise = jax.random.split(key)
+  noise = jax.random.uniform(key_noise, (batch,), dtype)
+  if method == 'categorical':
+    return noise
+  rank = jax.random.permutation(key_order, batch).astype(dtype)
+  # A noise of its own for each example would let the counts vary by two.
+  offset = noise[:1] if method == 'stratified' else 0.5
+  return (rank + offset) / batch
 
 
 def select(

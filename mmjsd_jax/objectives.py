@@ -21,15 +21,19 @@ from mmjsd_jax import (
   gaussian,
   importance,
   mixture,
+  power_set,
 )
 from mmjsd_jax.decoding import LogLikelihoodFn
 from mmjsd_jax.gaussian import Gaussian
 from mmjsd_jax.mixture import Mixture
+from mmjsd_jax.power_set import PowerSet
 from mmjsd_jax.presets import CHOICES as CHOICES
 from mmjsd_jax.presets import PRESETS as PRESETS
 from mmjsd_jax.presets import Objective as Objective
+from mmjsd_jax.presets import check_num_modalities as check_num_modalities
 from mmjsd_jax.presets import check_objective
 from mmjsd_jax.presets import idle_fields as idle_fields
+from mmjsd_jax.presets import lists_components as lists_components
 from mmjsd_jax.presets import make_objective as make_objective
 
 
@@ -130,13 +134,13 @@ def elbo(
   if style_weights is None:
     style_weights = jnp.ones(num_modalities, dtype)
   style_weights = jnp.asarray(beta_style * style_weights, dtype)
-  joint = fusion.joint_posterior(experts, objective, present=present, pi=pi)
 
   if objective.bound != 'elbo':
+    listed = fusion.joint_posterior(experts, objective, present=present, pi=pi)
     terms = importance.draw_terms(
       key_joint,
       key_styles,
-      joint,
+      listed,
       styles,
       log_likelihood_fn,
       objective=objective,
@@ -146,9 +150,9 @@ def elbo(
       style_weights=style_weights,
     )
     value = importance.importance_bound(
-      terms.log_weights, joint.weights, looser=objective.looser
+      terms.log_weights, listed.weights, looser=objective.looser
     )
-    value = jnp.where(_any_present(joint), value, 0)
+    value = jnp.where(_any_present(listed), value, 0)
     nothing = jnp.zeros_like(terms.log_likelihoods)
     return ElboTerms(
       value,
@@ -159,6 +163,7 @@ def elbo(
       terms.style_divergences,
     )
 
+  joint = _joint_posterior(experts, objective, present, pi)
   regulariser = _regulariser(
     key_regulariser, experts, joint, objective, present, pi
   )
@@ -207,6 +212,15 @@ def elbo(
   )
 
 
+def _joint_posterior(experts, objective, present, pi) -> Mixture | PowerSet:
+  """q(z | X), with its components listed where a step needs all of them."""
+  if objective.posterior != 'mopoe' or lists_components(objective):
+    return fusion.joint_posterior(experts, objective, present=present, pi=pi)
+  if present is None:
+    present = jnp.ones(experts.mean.shape[:2], bool)
+  return PowerSet(experts, present, objective.prior_expert)
+
+
 def _joint_draws(key, joint, objective):
   """Draws of the joint posterior [N, B, D] and their weights [N, B]."""
   num_samples = objective.num_samples
@@ -214,7 +228,8 @@ def _joint_draws(key, joint, objective):
     z = mixture.sample_components(key, joint, num_samples)
     weights = jnp.repeat(joint.weights / num_samples, num_samples, axis=0)
     return z.reshape((-1, *z.shape[2:])), weights
-  z = jax.vmap(lambda k: mixture.sample(k, joint, method=objective.sampling))(
+  of = power_set if isinstance(joint, PowerSet) else mixture
+  z = jax.vmap(lambda k: of.sample(k, joint, method=objective.sampling))(
     jax.random.split(key, num_samples)
   )
   weights = jnp.full(z.shape[:2], 1 / num_samples, z.dtype)
@@ -224,7 +239,11 @@ def _joint_draws(key, joint, objective):
 def _regulariser(key, experts, joint, objective, present, pi):
   """D of the joint posterior or of the experts. Shape [B]."""
   if objective.regulariser == 'kl':
-    return mixture.kl_bound(joint)
+    if not isinstance(joint, PowerSet):
+      return mixture.kl_bound(joint)
+    if not objective.num_subsets:
+      return power_set.kl_bound(joint)
+    return power_set.kl_estimate(key, joint, num_subsets=objective.num_subsets)
   if objective.regulariser == 'kl_mixture':
     return mixture.kl_monte_carlo(key, joint, num_samples=objective.num_samples)
   pi = divergence.prior_last_weights(
@@ -273,6 +292,7 @@ def _any_present(joint: Mixture) -> jax.Array:
 def _check_inputs(experts, present, objective, *weights):
   check_objective(objective)
   shape = experts.mean.shape
+  check_num_modalities(objective, shape[0])
   if len(shape) != 3 or experts.log_var.shape != shape:
     raise ValueError(
       'experts must have mean and log_var of one shape [M, B, D]; got '

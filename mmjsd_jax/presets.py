@@ -16,7 +16,12 @@ References, beside mmJSD and MoPoE (gaussian.py):
 
 from typing import NamedTuple
 
-from mmjsd_jax import mixture, subsets
+from mmjsd_jax import mixture, power_set, subsets
+
+# A gigabyte of components at a batch of 256 and 256 latents.
+MAX_LISTED_MODALITIES = 12
+# Beyond, the subsets of one step take minutes.
+MAX_COUNTED_MODALITIES = 16
 
 
 class Objective(NamedTuple):
@@ -41,6 +46,8 @@ class Objective(NamedTuple):
     unimodal_elbos: whether an ELBO of every modality on its own is added.
     unimodal_weights_as_released: log-likelihood weights of 1 in those, as the
       authors' code has for MVAE, instead of the joint term's.
+    num_subsets: N. Subsets that each example draws for MoPoE's KL: an unbiased
+      estimate, by power_set.kl_estimate. 0 counts all.
     num_samples: K. Draws from the joint posterior for 'elbo', from each of its
       components for 'iwae' and 'dreg'.
     looser: average the modalities' bounds outside the logarithm (MMVAE, Eq. 3)
@@ -57,6 +64,7 @@ class Objective(NamedTuple):
   joint_likelihood: bool = True
   unimodal_elbos: bool = False
   unimodal_weights_as_released: bool = False
+  num_subsets: int = 0
   num_samples: int = 1
   looser: bool = False
   subset_posterior: str = 'product'
@@ -101,6 +109,10 @@ def check_objective(objective: Objective) -> Objective:
     value = getattr(objective, field)
     if value not in choices:
       raise ValueError(f'{field} must be one of {choices}; got {value!r}')
+  if objective.num_subsets < 0:
+    raise ValueError(
+      f'num_subsets must be at least 0; got {objective.num_subsets}'
+    )
   if objective.num_samples < 1:
     raise ValueError(
       f'num_samples (K) must be at least 1; got {objective.num_samples}'
@@ -124,6 +136,43 @@ def check_objective(objective: Objective) -> Objective:
   return objective
 
 
+def lists_components(objective: Objective) -> str:
+  """What makes a step compute every component of a mixture; or ''."""
+  for field, needs in (
+    ('bound', objective.bound != 'elbo'),
+    ('regulariser', objective.regulariser == 'kl_mixture'),
+    (
+      'sampling',
+      objective.joint_likelihood and objective.sampling == 'every_component',
+    ),
+  ):
+    if needs:
+      return f'{field}={getattr(objective, field)!r}'
+  return ''
+
+
+def check_num_modalities(objective: Objective, num_modalities: int) -> None:
+  """Refuses more subsets than a step could go through.
+
+  Raises:
+    ValueError: names the field, what was expected and what was got.
+  """
+  if objective.posterior != 'mopoe':
+    return
+  why = lists_components(objective)
+  if why:
+    most = MAX_LISTED_MODALITIES
+  elif objective.regulariser == 'kl' and not objective.num_subsets:
+    why, most = 'num_subsets=0', MAX_COUNTED_MODALITIES
+  else:
+    why, most = "posterior='mopoe'", power_set.MAX_MODALITIES
+  if num_modalities > most:
+    raise ValueError(
+      f'{why} needs at most {most} modalities, of which there are '
+      f'{2**most - 1:,} subsets; got {num_modalities}'
+    )
+
+
 def idle_fields(objective: Objective) -> dict[str, str]:
   """Fields that change nothing in this cell -> what makes them idle."""
   idle = {}
@@ -135,6 +184,12 @@ def idle_fields(objective: Objective) -> dict[str, str]:
         idle['num_samples'] = idle['sampling']
   else:
     idle['sampling'] = f'bound={objective.bound!r}'
+  if objective.posterior != 'mopoe':
+    idle['num_subsets'] = f'posterior={objective.posterior!r}'
+  elif lists_components(objective):
+    idle['num_subsets'] = lists_components(objective)
+  elif objective.regulariser != 'kl':
+    idle['num_subsets'] = f'regulariser={objective.regulariser!r}'
   if not objective.unimodal_elbos:
     idle['unimodal_weights_as_released'] = 'unimodal_elbos=False'
     if objective.posterior == 'moe' and objective.subset_posterior != 'product':

@@ -98,6 +98,8 @@ def _field(name: str, kind: type) -> Rule:
   """The rule of a field of Objective."""
   if name in objectives.CHOICES:
     return _one_of(objectives.CHOICES[name])
+  if name == 'num_subsets':
+    return _integer(0, 2**16)
   return _FLAG if kind is bool else _integer(1)
 
 

@@ -110,10 +110,7 @@ def posteriors(
       all M experts alone, as the MoPoE code does (the paper does not mention
       it); 'always' into every product.
   """
-  if prior_expert not in PRIOR_EXPERTS:
-    raise ValueError(
-      f'prior_expert must be one of {PRIOR_EXPERTS}; got {prior_expert!r}'
-    )
+  prior = has_prior(table.T, prior_expert)
   num_modalities = experts.mean.shape[0]
   if table.shape[1] != num_modalities:
     raise ValueError(
@@ -121,16 +118,42 @@ def posteriors(
       f'{table.shape[1]}'
     )
   natural = gaussian.to_natural(experts, present)
-  dtype = natural.precision.dtype
-  with_prior = {
-    'never': np.zeros(len(table), bool),
-    'full_set': table.all(axis=1),
-    'always': np.ones(len(table), bool),
-  }[prior_expert]
-  rows = jnp.asarray(table, dtype)
+  precision, shift = sums(natural, table)
+  precision += jnp.asarray(prior, precision.dtype)[:, None, None]
+  return gaussian.from_natural(Natural(precision, shift))
+
+
+def sums(natural: Natural, table: np.ndarray | jax.Array) -> Natural:
+  """Sums over every subset's members, by one matrix product. [S, B, D].
+
+  Args:
+    natural: Shape [M, B, D].
+    table: membership. Shape [S, M].
+  """
   # 'highest': GPUs and TPUs would round precisions to 10 or 8 bits.
-  sums = jax.tree.map(
-    lambda leaf: jnp.tensordot(rows, leaf, 1, precision='highest'), natural
+  return jax.tree.map(
+    lambda leaf: jnp.tensordot(
+      jnp.asarray(table, leaf.dtype), leaf, 1, precision='highest'
+    ),
+    natural,
   )
-  prior = jnp.asarray(with_prior, dtype)[:, None, None]
-  return gaussian.from_natural(Natural(sums.precision + prior, sums.shift))
+
+
+def has_prior(members: np.ndarray | jax.Array, prior_expert: str) -> jax.Array:
+  """Whether N(0, I) joins the products of `members`. [M, ...] to [...].
+
+  Args:
+    members: Bool, the modalities along the first axis.
+    prior_expert: as of `posteriors`.
+
+  Raises:
+    ValueError: an unknown `prior_expert`.
+  """
+  if prior_expert not in PRIOR_EXPERTS:
+    raise ValueError(
+      f'prior_expert must be one of {PRIOR_EXPERTS}; got {prior_expert!r}'
+    )
+  full = jnp.all(members, axis=0)
+  return {'never': full & False, 'full_set': full, 'always': full | True}[
+    prior_expert
+  ]

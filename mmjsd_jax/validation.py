@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mmjsd_jax import objectives, subsets
+from mmjsd_jax import objectives, power_set, subsets
 from mmjsd_jax.data import backgrounds, mnist_svhn_text, polymnist
 from mmjsd_jax.objectives import Objective
 from mmjsd_jax.rules import MAX_STEPS, RULES
@@ -17,6 +17,8 @@ Values = Mapping[str, Any]  # dotted key -> value
 
 # Fewer have no nearest neighbours and clusters to speak of.
 FEWEST_QUALITY_SAMPLES = 10
+# More are evaluated by name alone: these have 1,023 subsets.
+MOST_MODALITIES_IN_FULL = 10
 # 4 GB of float32, before anything is decoded.
 _MAX_LATENTS = 2**30
 
@@ -106,6 +108,17 @@ def check_modalities(values: Values, modalities: tuple[str, ...]) -> None:
     'data.modalities',
     f'distinct names in the order of {modalities}',
     used,
+  )
+  try:
+    objectives.check_num_modalities(make_objective(values), len(used))
+  except ValueError as error:
+    raise ValueError(f'config.objective.change: {error}') from None
+  _require(
+    bool(values['evaluation.subsets']) or len(used) <= MOST_MODALITIES_IN_FULL,
+    'evaluation.subsets',
+    f'names of subsets with more than {MOST_MODALITIES_IN_FULL} modalities, as '
+    f'{len(used)} have {2 ** len(used) - 1:,}',
+    (),
   )
   _check_subsets(values['evaluation.subsets'], used)
   _require(
@@ -264,6 +277,8 @@ def _check_memory(values: Values, num_modalities: int) -> None:
     'moe': num_modalities,
     'mopoe': 2**num_modalities - 1,
   }[objective.posterior]
+  if not objectives.lists_components(objective):
+    num_components = min(num_components, power_set.CHUNK)
   size = values['model.latent_dim'] + sum(values['model.style_dim'])
   # Monte Carlo regularisers and importance weights draw from all components.
   num_draws = objective.num_samples * (num_components + 1)

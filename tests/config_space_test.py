@@ -145,6 +145,9 @@ SPACE = {
   'objective.change.joint_likelihood': Values((True, None), (False,)),
   'objective.change.unimodal_elbos': Values((True, False, None), ()),
   'objective.change.unimodal_weights_as_released': Values((False,), (True,)),
+  'objective.change.num_subsets': _integers(0, 2**16, (2**16, None))._replace(
+    bad=(-1, True, 2**16 + 1)
+  ),
   'objective.change.num_samples': _integers(1, good=(1000, None))._replace(
     bad=(0, -1, True, 2**31 - 1, 2**40)
   ),
@@ -265,6 +268,8 @@ APART = [
       ('sampling', 'categorical', {'objective.preset': 'mmvae_dreg'}),
       ('prior_expert', 'always', {'objective.preset': 'mmvae'}),
       ('num_samples', 2, {'objective.preset': 'mmpoe'}),
+      ('num_subsets', 2, {'objective.preset': 'mmjsd'}),
+      ('num_subsets', 2, {'objective.preset': 'mopoe_eq5'}),
     ]
   ),
   *(
@@ -580,6 +585,7 @@ STEPS = {
       **_styles(0, 2, end=1),
       'objective.beta_warmup_steps': 2**31 - 1,
       'objective.change.num_samples': 3,
+      'objective.change.num_subsets': 2,
       'model.draws_per_decode': 2,
     },
   ),

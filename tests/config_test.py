@@ -177,6 +177,34 @@ def test_inception_is_refused_where_no_samples_are_measured(tmp_path):
   )
 
 
+@pytest.mark.parametrize(
+  ('num_modalities', 'changes', 'expected'),
+  [
+    (11, {}, 'evaluation.subsets must be names of subsets with more than 10'),
+    (13, {'objective.preset': 'mopoe_eq5'}, 'objective.change: sampling='),
+    (17, {}, 'objective.change: num_subsets=0 needs at most 16 modalities'),
+  ],
+)
+def test_many_modalities_are_refused_before_their_subsets_are_listed(
+  num_modalities, changes, expected
+):
+  config = _with({'evaluation.subsets': (), **changes})
+  names = tuple(f'm{index}' for index in range(num_modalities))
+  with pytest.raises(ValueError, match=f'^config.{expected}'):
+    configuration.validate_for_modalities(config, names)
+
+
+def test_many_modalities_are_trained_and_judged_on_named_subsets():
+  config = _with(
+    {
+      'objective.change.num_subsets': 32,
+      'evaluation.subsets': ('m0', 'm0+m19'),
+    }
+  )
+  names = tuple(f'm{index}' for index in range(20))
+  configuration.validate_for_modalities(config, names)
+
+
 def test_preset_is_changed_field_by_field():
   changes = {'objective.preset': 'mvae', 'objective.change.num_samples': 3}
   found = configuration.make_objective(_with(changes))

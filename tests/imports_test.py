@@ -42,6 +42,7 @@ TABLE = (
   Entry('mixture', _MATHS),
   Entry('divergence', _MATHS),
   Entry('subsets', _MATHS),
+  Entry('power_set', _MATHS),
   Entry('likelihoods', _MATHS),
   Entry('presets', ()),
   Entry('fusion', ('jax',)),

@@ -137,10 +137,11 @@ def test_cell_is_finite_and_blind_to_absent_modalities(posterior, index):
 def test_idle_fields_change_nothing(preset):
   kept = objectives.PRESETS[preset]._replace(num_samples=2)
   idle = objectives.idle_fields(kept)
+  numbers = {'num_samples': (1,), 'num_subsets': (2,)}
   changed = [
     kept._replace(**{field: choice})
     for field in idle
-    for choice in {**CHOICES, 'num_samples': (1,)}.get(field, (False, True))
+    for choice in {**CHOICES, **numbers}.get(field, (False, True))
   ]
 
   @jit
