@@ -99,6 +99,28 @@ def prepare(
   return job
 
 
+def with_numbers(
+  job: Job,
+  config: ml_collections.ConfigDict,
+  workdir: pathlib.Path,
+  command: str,
+) -> Job:
+  """The same job with a configuration that differs in plain numbers alone.
+
+  Raises:
+    ValueError: the workdir holds another run.
+    OSError: it cannot be written, or is in use.
+  """
+  workdirs.check(workdir, config, job.mode)
+  workdirs.check_data(workdir, job.dataset)
+  return job._replace(
+    config=config,
+    workdir=workdir,
+    command=command,
+    settings=_make_settings(config, job.model, job.settings.num_steps),
+  )
+
+
 def before_data(model: Model) -> Model:
   """The model whose start has seen no data: random weights alone.
 
