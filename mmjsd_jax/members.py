@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from mmjsd_jax.architecture import gathered
 from mmjsd_jax.data.dataset import Split
 from mmjsd_jax.model import Model
 from mmjsd_jax.order import Data
@@ -150,7 +151,8 @@ def _make_train_steps(
   model: Model, settings: Settings, mesh: Mesh
 ) -> jax.stages.Wrapped:
   over_members = _over_members(
-    functools.partial(take_step, model, settings, mesh)
+    functools.partial(take_step, model, settings, mesh),
+    functools.partial(take_step, gathered(model), settings, mesh),
   )
   if 'member' in mesh.axis_names:
     one = PartitionSpec('member')
@@ -201,17 +203,16 @@ def _shardings(mesh: Mesh) -> tuple[NamedSharding, NamedSharding]:
   )
 
 
-def _over_members(step: Callable) -> Callable:
+def _over_members(step: Callable, step_for_vmap: Callable) -> Callable:
   """The step of all members on a device."""
 
   def of_all(hyper: Hyper, state: TrainState, epoch: jax.Array, data: Data):
-    if len(epoch) == 1:  # vmap would make grouped convolutions of it
+    if len(epoch) == 1:
       hyper, epoch = jax.tree.map(lambda leaf: leaf[0], (hyper, epoch))
       state, epoch, finite = step(hyper, _member(state, 0), epoch, data)
       return _with_member_axis(state), epoch[None], finite[None]
-    return jax.vmap(step, in_axes=(0, _AXES, 0, None), out_axes=(_AXES, 0, 0))(
-      hyper, state, epoch, data
-    )
+    steps = jax.vmap(step_for_vmap, (0, _AXES, 0, None), (_AXES, 0, 0))
+    return steps(hyper, state, epoch, data)
 
   return of_all
 

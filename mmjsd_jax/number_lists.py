@@ -4,13 +4,13 @@ MAX_NUMBERS = 1000
 
 
 def parse_numbers(text: str) -> tuple[int | float, ...]:
-  """'0:3' as (0, 1, 2), '0.5,1' as (0.5, 1).
+  """'0:3' as (0, 1, 2), '0.5,1' as (0.5, 1), '' as ().
 
   Raises:
     ValueError: another text, the same number twice, or more than MAX_NUMBERS.
   """
   found: list[int | float] = []
-  for part in text.split(','):
+  for part in text.split(',') if text else ():
     first, is_range, end = part.partition(':')
     if is_range:
       numbers = range(int(first), int(end))

@@ -87,15 +87,24 @@ def prepare(config: str, workdir: str | None, *, command: str) -> Plan:
     OSError: files that are missing.
   """
   sweep = grid.load(config)
-  points = grid.points(sweep)
-  for point in points:
-    _place(sweep, point)
-  for name in sweep.figures:
+  folder = pathlib.Path(workdir or pathlib.Path('runs', file_name(sweep.name)))
+  plan = Plan(sweep, grid.points(sweep), folder, command)
+  check(plan)
+  return plan
+
+
+def check(plan: Plan) -> None:
+  """Refuses a sweep that cannot work, or a workdir with other things.
+
+  Raises:
+    ValueError: see above.
+  """
+  for point in plan.points:
+    _place(plan.sweep, point)
+  for name in plan.sweep.figures:
     if name not in FIGURES:
       raise ValueError(f'expected figures of {tuple(FIGURES)}, got {name!r}')
-  folder = pathlib.Path(workdir or pathlib.Path('runs', file_name(sweep.name)))
-  _check_workdir(folder, sweep)
-  return Plan(sweep, points, folder, command)
+  _check_workdir(plan.workdir, plan.sweep)
 
 
 def execute(

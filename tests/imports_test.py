@@ -107,8 +107,9 @@ TABLE = (
   Entry('job', ('numpy', 'ml_collections')),
   Entry('results', ('jax',)),
   Entry('run', ('jax',)),
-  Entry('main', ('jax', 'absl', 'ml_collections')),
   Entry('sweep_run', ('jax',)),
+  Entry('population', ('jax', 'ml_collections')),
+  Entry('main', ('jax', 'absl', 'ml_collections')),
   Entry('sweep', ('absl',)),
 )
 
