@@ -10,7 +10,7 @@ import logging
 import pathlib
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -41,7 +41,7 @@ from mmjsd_jax.train import NonFiniteLoss
 _log = logging.getLogger(__name__)
 
 # By which members together are compared with members in turn.
-TIMED_STEPS = 10
+TIMED_STEPS = 5
 
 
 class Population(NamedTuple):
@@ -142,7 +142,12 @@ def execute(
   }
 
 
-def choose_together(job: Job, settings: Sequence[Settings]) -> int:
+def choose_together(
+  num_members: int,
+  *,
+  restores: bool,
+  rate_fn: Callable[[int], float],
+) -> int:
   """How many members to train in one program.
 
   One on each device, where there are several and members for all of them: they
@@ -150,24 +155,21 @@ def choose_together(job: Job, settings: Sequence[Settings]) -> int:
   together are slower (docs/populations.md). On one accelerator both are timed.
 
   Args:
-    job: of any member.
-    settings: of all members.
+    num_members: that are to be trained.
+    restores: whether training goes back to a checkpoint, which a member does by
+      itself.
+    rate_fn: examples per second of so many members together.
   """
   num_devices = jax.device_count()
-  if len(settings) == 1 or job.settings.non_finite == 'restore':
-    return 1
-  if jax.process_count() > 1:
+  if num_members == 1 or restores or jax.process_count() > 1:
     return 1
   if num_devices > 1:
-    return num_devices if len(settings) >= num_devices else 1
+    return num_devices if num_members >= num_devices else 1
   if jax.default_backend() == 'cpu':
     return 1
-  rates = {
-    number: examples_per_second(job, settings[:number])
-    for number in (1, len(settings))
-  }
+  rates = {number: rate_fn(number) for number in (1, num_members)}
   for number, rate in rates.items():
-    _log.info('%d members together: %.0f examples/s in all', number, rate)
+    _log.info('%d together: %.0f examples/s over all members', number, rate)
   return max(rates, key=rates.__getitem__)
 
 
@@ -208,7 +210,12 @@ def _train_together(
   together = population.together or notes['together']
   if not together:
     job, *_ = waiting.values()
-    together = choose_together(job, [job.settings for job in waiting.values()])
+    settings = [job.settings for job in waiting.values()]
+    together = choose_together(
+      len(waiting),
+      restores=job.settings.non_finite == 'restore',
+      rate_fn=lambda number: examples_per_second(job, settings[:number]),
+    )
   notes['together'] = together
   write_json(path, notes)
   _log.info(

@@ -137,14 +137,10 @@ def test_members_that_are_stopped_go_on_bit_equal(
   states, told = run(tmp_path / 'cut', CHANGES[:2], told=told)
   train_test.assert_bit_equal(states, whole)
   for index in range(2):
-    assert [p.metrics for p in told[index]] == [
-      p.metrics for p in lines[index]
-    ]
+    assert [p.metrics for p in told[index]] == [p.metrics for p in lines[index]]
 
 
-def test_members_go_on_from_the_newest_step_that_all_have(
-  one_device, tmp_path
-):
+def test_members_go_on_from_the_newest_step_that_all_have(one_device, tmp_path):
   whole, _ = run(tmp_path, CHANGES[:2])
   with contextlib.closing(Checkpoints(tmp_path / '1')) as checkpoints:
     checkpoints.remove_after(5)  # as after a kill between two saves
