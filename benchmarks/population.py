@@ -27,7 +27,7 @@ import jax  # noqa: E402
 
 from mmjsd_jax import config as configuration  # noqa: E402
 from mmjsd_jax import job as jobs  # noqa: E402
-from mmjsd_jax import memory, population  # noqa: E402
+from mmjsd_jax import together  # noqa: E402
 
 
 def measure(num_members: int, latent_dim: int, batch_size: int) -> dict:
@@ -43,12 +43,13 @@ def measure(num_members: int, latent_dim: int, batch_size: int) -> dict:
   settings = [job.settings._replace(seed=seed) for seed in range(num_members)]
   before = _taken()
   clock = time.perf_counter()
-  forecast = memory.foretell(job.model, settings, job.training)
+  forecast = together.foretell(job.model, settings, job.training)
   compiled = time.perf_counter() - clock
+  together.examples_per_second(job.model, settings, job.training)  # compiles
   cpu = time.process_time()
-  rate = population.examples_per_second(job, settings)
+  rate = together.examples_per_second(job.model, settings, job.training)
   used = time.process_time() - cpu
-  num_steps = population.TIMED_STEPS + 1
+  num_steps = together.TIMED_STEPS + 1
   return {
     'compile': compiled,
     'rate': rate,

@@ -9,7 +9,7 @@ import run_test
 import train_test
 
 from mmjsd_jax import config as configuration
-from mmjsd_jax import members, memory, population, run
+from mmjsd_jax import members, population, run, together
 from mmjsd_jax import step as steps
 from mmjsd_jax.checkpoint import Checkpoints
 from mmjsd_jax.interruption import Interruption, Stopped
@@ -146,7 +146,7 @@ def test_together_they_go_on_and_who_fails_is_tried_again_alone(
   tmp_path, caplog, monkeypatch
 ):
   caplog.set_level('INFO', 'mmjsd_jax')
-  together = {
+  options = {
     'population.together': 4,
     'population.learning_rate': '1e-3,1',
     'population.beta': '',
@@ -154,9 +154,9 @@ def test_together_they_go_on_and_who_fails_is_tried_again_alone(
   asked = Interruption()
   monkeypatch.setattr(asked, 'requested', lambda: True)
   with pytest.raises(Stopped):
-    population.execute(_prepare(tmp_path / 'p', 'train', **together), asked)
+    population.execute(_prepare(tmp_path / 'p', 'train', **options), asked)
   assert '4 members together need' in caplog.text
-  failed = _run(tmp_path / 'p', mode='train', **together)
+  failed = _run(tmp_path / 'p', mode='train', **options)
   assert '4 members go on from step 1' in caplog.text
   whole, broken = (
     [f'beta_2.5-learning_rate_{rate}-seed_{seed}' for seed in (0, 1)]
@@ -166,21 +166,28 @@ def test_together_they_go_on_and_who_fails_is_tried_again_alone(
   for name in whole:
     assert [line['step'] for line in _metrics(tmp_path / 'p' / name)] == [2, 4]
   monkeypatch.setattr(run, 'train_members', lambda *_: pytest.fail('together'))
-  skipping = together | {'train.non_finite': 'skip'}
+  skipping = options | {'train.non_finite': 'skip'}
   assert _run(tmp_path / 'p', mode='train', **skipping) == {}
   assert _state(tmp_path / 'p' / broken[0]).num_skipped == 3
+
+
+def test_members_of_different_steps_are_trained_apart(monkeypatch):
+  steps = {'a': (2, 4), 'b': (), 'c': (4, 6), 'd': (), 'e': (8,), 'f': (4,)}
+  monkeypatch.setattr(population, '_steps', steps.__getitem__)
+  groups = population._groups({name: name for name in steps}, 2)
+  assert groups == [['a', 'c'], ['b', 'd'], ['e'], ['f']]
 
 
 def test_members_that_do_not_fit_are_refused_before_training(
   tmp_path, monkeypatch
 ):
   monkeypatch.setattr(
-    memory,
+    population,
     'foretell',
-    lambda *_: memory.Forecast(10, 100, 50, 50, num_members=4),
+    lambda *_: together.Forecast(10, 100, 50, 50, num_members=4),
   )
   for limit, expected in ((160, 'at most 3'), (20, 'not even one fits')):
-    monkeypatch.setattr(memory, 'device_limit', lambda n=limit: n)
+    monkeypatch.setattr(population, 'device_limit', lambda n=limit: n)
     with pytest.raises(
       MemoryError, match=f'4 members together need .*{expected}'
     ):
@@ -195,8 +202,9 @@ def test_members_that_do_not_fit_are_refused_before_training(
     (4, 4, 'cpu', 4),
     (9, 4, 'gpu', 4),
     (3, 4, 'gpu', 1),
-    (2, 1, 'gpu', 2),
-    (5, 1, 'gpu', 1),
+    (2, 1, 'gpu', 2),  # faster
+    (5, 1, 'gpu', 1),  # slower
+    (9, 1, 'gpu', 7),  # of which 7 fit
   ],
 )
 def test_members_together_are_chosen_by_devices_and_time(
@@ -204,17 +212,24 @@ def test_members_together_are_chosen_by_devices_and_time(
 ):
   monkeypatch.setattr(members.jax, 'device_count', lambda: num_devices)
   monkeypatch.setattr(members.jax, 'default_backend', lambda: backend)
-  rates = {1: 100.0, 2: 150.0, 5: 90.0}
-  chosen = population.choose_together(
-    num_members, restores=False, rate_fn=rates.__getitem__
+  monkeypatch.setattr(together, 'device_limit', lambda: 70)
+  monkeypatch.setattr(
+    together,
+    'foretell',
+    lambda _, s, __: together.Forecast(0, 10 * len(s), 0, 0, len(s)),
   )
-  assert chosen == expected
+  rates = {1: 100.0, 2: 150.0, 5: 90.0, 7: 150.0}
+  monkeypatch.setattr(
+    together, 'examples_per_second', lambda _, s, __: rates[len(s)]
+  )
+  settings = [train_test.SETTINGS] * num_members
+  assert together.choose_together(None, settings, None) == expected
 
 
 def test_examples_per_second_are_those_of_all_members(tmp_path):
   job, *others = _prepare(tmp_path / 'p').jobs.values()
   settings = [job.settings, others[0].settings]
-  assert population.examples_per_second(job, settings) > 0
+  assert together.examples_per_second(job.model, settings, job.training) > 0
 
 
 def test_a_population_is_not_evaluated_without_training(tmp_path):
