@@ -1,11 +1,14 @@
 """The shape every data set of this package has once it is in memory."""
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
+
+from mmjsd_jax.data.records import Records
 
 
 class Split(NamedTuple):
@@ -22,6 +25,11 @@ class Split(NamedTuple):
   inputs: dict[str, np.ndarray]
   labels: np.ndarray
   tables: Mapping[str, np.ndarray] = MappingProxyType({})
+
+  @property
+  def num_examples(self) -> int:
+    """N."""
+    return len(self.labels)
 
   def keep(self, rows: np.ndarray) -> 'Split':
     """The tuples `rows`; items that a table points to are not copied."""
@@ -53,6 +61,52 @@ class Split(NamedTuple):
     )
 
 
+class Streamed(NamedTuple):
+  """A split that stays on the disk; what is taken of it is read then.
+
+  Attributes:
+    records: of this split, and maybe of others.
+    modalities: those of them that are read.
+    rows: the records of this split, in its order. Integers [N].
+  """
+
+  records: Records
+  modalities: tuple[str, ...]
+  rows: np.ndarray
+
+  @property
+  def num_examples(self) -> int:
+    """N."""
+    return len(self.rows)
+
+  @property
+  def example_bytes(self) -> int:
+    """Of one tuple in memory, without its label."""
+    return sum(math.prod(self.records.shapes[name]) for name in self.modalities)
+
+  def keep(self, rows: np.ndarray) -> 'Streamed':
+    """The tuples `rows`, unread."""
+    return self._replace(rows=self.rows[rows])
+
+  def take(self, rows: np.ndarray) -> Split:
+    """The tuples `rows` in memory.
+
+    Raises:
+      DamagedRecord: one of them is damaged.
+    """
+    return Split(*self.records.read(self.rows[rows], self.modalities))
+
+  def only(self, modalities: tuple[str, ...]) -> 'Streamed':
+    """The same tuples with these modalities alone, in this order."""
+    return self._replace(modalities=modalities)
+
+
+def spread(split: Split | Streamed, most: int) -> np.ndarray:
+  """At most `most` of a split's tuples, evenly spread. Integers [n]."""
+  num_examples = split.num_examples
+  return np.arange(0, num_examples, -(-num_examples // most))
+
+
 class Dataset(NamedTuple):
   """Both splits, and where they came from.
 
@@ -60,11 +114,13 @@ class Dataset(NamedTuple):
     name: such as 'polymnist'.
     modalities: names, in the order of the paper.
     num_classes: labels are in [0, num_classes).
-    train: training split.
+    train: training split; of a streamed set a small sample.
     test: test split.
     source: one line for a person: where the data came from, and counts.
     substituted: what stands in for the papers' data and why; None if nothing.
-    fingerprint: what `fingerprint(train, test)` gives.
+    fingerprint: what `fingerprint(train, test)` gives; of a streamed set what
+      it gave when the copy was prepared.
+    streamed: the training split, where it stays on the disk.
   """
 
   name: str
@@ -75,6 +131,7 @@ class Dataset(NamedTuple):
   source: str
   substituted: str | None
   fingerprint: str
+  streamed: Streamed | None = None
 
 
 def not_published(title: str, files: Sequence[str], place: object) -> str:

@@ -12,7 +12,7 @@ files can therefore not be made again bit by bit.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -249,6 +249,29 @@ def load_prepared(directory: str | os.PathLike[str]) -> Dataset:
     name=NAME,
     modalities=MODALITIES,
     num_classes=NUM_CLASSES,
+  )
+
+
+def load_streamed(
+  *, directory: str | os.PathLike[str], options: Mapping[str, Any]
+) -> Dataset:
+  """The same, whose training split stays on the disk; see `prepared.stream`.
+
+  Args:
+    directory: see `load_prepared`.
+    options: of `polymnist_builder.Polymnist`, which the copy must have.
+
+  Raises:
+    FileNotFoundError: if there is no copy.
+    ValueError: if the copy is damaged, or was prepared with other options.
+  """
+  return prepared.stream(
+    directory,
+    _read,
+    name=NAME,
+    modalities=MODALITIES,
+    num_classes=NUM_CLASSES,
+    options=options,
   )
 
 
