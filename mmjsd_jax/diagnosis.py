@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from mmjsd_jax import gaussian
+from mmjsd_jax.blocks import Block
 from mmjsd_jax.model import Model
 from mmjsd_jax.order import Data
 from mmjsd_jax.step import (
@@ -15,13 +16,13 @@ from mmjsd_jax.step import (
   TrainState,
   make_batch,
   make_hyper,
-  make_order,
   metrics_and_grads,
+  order_in,
 )
 
 
 def diagnose(
-  model: Model, settings: Settings, state: TrainState, data: Data
+  model: Model, settings: Settings, state: TrainState, data: Data | Block
 ) -> list[str]:
   """What is not finite in the next step, in the order in which it is computed.
 
@@ -36,11 +37,11 @@ def diagnose(
 
 @functools.partial(jax.jit, static_argnames=('model', 'settings'))
 def _num_bad(
-  model: Model, settings: Settings, state: TrainState, data: Data
+  model: Model, settings: Settings, state: TrainState, data: Data | Block
 ) -> dict[str, tuple[int, jax.Array]]:
   """Name -> its place in the order, and how many numbers are not finite."""
   hyper = make_hyper(settings)
-  order = make_order(settings, data.num_examples)
+  order = order_in(settings, data)
   rows = order.batch(state.step, order.epoch(state.step))
   batch = make_batch(model, hyper, state, data, rows)
   posteriors = model.encode(state.params, batch)

@@ -16,6 +16,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from mmjsd_jax.architecture import gathered
+from mmjsd_jax.blocks import Block
 from mmjsd_jax.data.dataset import Split
 from mmjsd_jax.model import Model
 from mmjsd_jax.order import Data
@@ -26,7 +27,7 @@ from mmjsd_jax.step import (
   TrainState,
   init_state,
   make_hyper,
-  make_order,
+  order_in,
   take_step,
 )
 
@@ -87,10 +88,13 @@ def stack_hypers(settings: Sequence[Settings], mesh: Mesh) -> Hyper:
 
 
 def first_epochs(
-  settings: Sequence[Settings], data: Data, step: int, mesh: Mesh
+  settings: Sequence[Settings], data: Data | Block, step: int, mesh: Mesh
 ) -> jax.Array:
-  """The orders of the epoch that `step` is in, to begin with. Shape [P, N]."""
-  orders = (make_order(member, data.num_examples) for member in settings)
+  """The orders of the epoch that `step` is in, to begin with. Shape [P, N].
+
+  Of a block, which is in order, [P].
+  """
+  orders = (order_in(member, data) for member in settings)
   epochs = jnp.stack([order.epoch(jnp.int32(step)) for order in orders])
   return jax.device_put(epochs, _shardings(mesh)[0])
 
@@ -170,7 +174,7 @@ def _make_train_steps(
     hyper: Hyper,
     state: TrainState,
     epoch: jax.Array,
-    data: Data,
+    data: Data | Block,
     num_steps: jax.Array,
   ):
     def goes_on(carry):
@@ -207,7 +211,9 @@ def _shardings(mesh: Mesh) -> tuple[NamedSharding, NamedSharding]:
 def _over_members(step: Callable, step_for_vmap: Callable) -> Callable:
   """The step of all members on a device."""
 
-  def of_all(hyper: Hyper, state: TrainState, epoch: jax.Array, data: Data):
+  def of_all(
+    hyper: Hyper, state: TrainState, epoch: jax.Array, data: Data | Block
+  ):
     if len(epoch) == 1:
       hyper, epoch = jax.tree.map(lambda leaf: leaf[0], (hyper, epoch))
       state, epoch, finite = step(hyper, _member(state, 0), epoch, data)

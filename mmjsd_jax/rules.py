@@ -134,6 +134,7 @@ RULES: dict[str, Rule] = {
   'data.allow_download': _FLAG,
   'data.num_pairings': _integer(1, 100),
   'data.pairing': _one_of(mnist_svhn_text.PAIRINGS),
+  'data.stream': _FLAG,
   'data.num_validation': _integer(0),
   'model.latent_dim': _SIZE,
   'model.hidden_dim': _SIZE,

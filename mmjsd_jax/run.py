@@ -20,7 +20,7 @@ from mmjsd_jax.evaluation.sample_quality import make_feature_fns
 from mmjsd_jax.evaluation.samples import samples_for_figures
 from mmjsd_jax.files import cache_dir
 from mmjsd_jax.interruption import Interruption
-from mmjsd_jax.job import Job, before_data
+from mmjsd_jax.job import Job, before_data, for_evaluation
 from mmjsd_jax.journal import Journal
 from mmjsd_jax.members import member_mesh
 from mmjsd_jax.order import make_mesh
@@ -195,6 +195,7 @@ def _evaluate(
   job: Job, checkpoints: Checkpoints, started: str, interruption: Interruption
 ) -> None:
   interruption.check()
+  job = for_evaluation(job)
   options = job.config.evaluation
   is_best = options.checkpoint == 'best'
   wanted = (

@@ -14,6 +14,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from mmjsd_jax.blocks import Block, BlockOrder
 from mmjsd_jax.data.dataset import Split
 from mmjsd_jax.model import Model, Params
 from mmjsd_jax.objectives import ElboTerms
@@ -114,6 +115,11 @@ def make_order(settings: Settings, num_examples: int) -> Order:
   return _order(make_hyper(settings), settings, num_examples)
 
 
+def order_in(settings: Settings, data: Data | Block) -> Order | BlockOrder:
+  """The order in which a run goes through `data`; a block is in order."""
+  return _order_in(make_hyper(settings), settings, data)
+
+
 def take_step(
   model: Model,
   settings: Settings,
@@ -121,7 +127,7 @@ def take_step(
   hyper: Hyper,
   state: TrainState,
   epoch: jax.Array,
-  data: Data,
+  data: Data | Block,
 ) -> tuple[TrainState, jax.Array, jax.Array]:
   """The next step: state, order of the epoch, and whether it was finite.
 
@@ -134,12 +140,13 @@ def take_step(
     hyper: of `make_hyper`.
     state: before the step.
     epoch: the order of the epoch that the step before was in.
-    data: the training set.
+    data: the training set, or the block of it that has the step.
   """
-  order = _order(hyper, settings, data.num_examples)
+  order = _order_in(hyper, settings, data)
   epoch = order.next_epoch(state.step, epoch)
   rows = order.batch(state.step, epoch)
-  if 'data' in mesh.axis_names:
+  # A batch of a block lies over the devices already.
+  if 'data' in mesh.axis_names and rows.ndim:
     rows = jax.lax.with_sharding_constraint(
       rows, NamedSharding(mesh, PartitionSpec('data'))
     )
@@ -219,7 +226,7 @@ def metrics_and_grads(
   settings: Settings,
   hyper: Hyper,
   state: TrainState,
-  data: Data,
+  data: Data | Block,
   rows: jax.Array,
 ) -> tuple[dict[str, jax.Array], Params]:
   """Those of one member's next step, on the examples `rows`."""
@@ -237,13 +244,25 @@ def metrics_and_grads(
 
 
 def make_batch(
-  model: Model, hyper: Hyper, state: TrainState, data: Data, rows: jax.Array
+  model: Model,
+  hyper: Hyper,
+  state: TrainState,
+  data: Data | Block,
+  rows: jax.Array,
 ) -> dict[str, jax.Array]:
   """The examples `rows` as a member's next step sees them."""
   *_, key_access = hyper.keys
   return model.access(
     jax.random.fold_in(key_access, state.step), data.batch(rows)
   )
+
+
+def _order_in(
+  hyper: Hyper, settings: Settings, data: Data | Block
+) -> Order | BlockOrder:
+  if isinstance(data, Block):
+    return BlockOrder(data.first_step)
+  return _order(hyper, settings, data.num_examples)
 
 
 def _order(hyper: Hyper, settings: Settings, num_examples: int) -> Order:

@@ -1,5 +1,6 @@
 """The training loop: dispatches, checkpoints, and what can go wrong between."""
 
+import contextlib
 import logging
 import math
 import time
@@ -11,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from mmjsd_jax.blocks import Block, Blocks, Resident
 from mmjsd_jax.checkpoint import Checkpoints
-from mmjsd_jax.data.dataset import Split
+from mmjsd_jax.data.dataset import Split, Streamed
 from mmjsd_jax.diagnosis import diagnose
 from mmjsd_jax.interruption import Stopped
 from mmjsd_jax.members import (
@@ -32,6 +34,7 @@ from mmjsd_jax.step import (
   TrainState,
   init_state,
   make_hyper,
+  make_order,
   make_validation_loss,
 )
 
@@ -140,7 +143,7 @@ def begin_together(
 def train(
   model: Model,
   settings: Settings,
-  split: Split,
+  split: Split | Streamed,
   validation: Split | None,
   beginning: Beginning,
   checkpoints: Checkpoints,
@@ -170,7 +173,7 @@ def train(
     Stopped: names the step that is saved.
     ValueError: a batch that does not divide over the devices, or is larger
       than the training set.
-    OSError: a checkpoint cannot be written.
+    OSError: a checkpoint cannot be written, or a streamed record is damaged.
   """
   check_devices(settings.batch_size, mesh)
   for _, told in train_together(
@@ -189,7 +192,7 @@ def train(
 def train_together(
   model: Model,
   members: Sequence[Member],
-  split: Split,
+  split: Split | Streamed,
   validation: Split | None,
   mesh: Mesh,
   *,
@@ -219,16 +222,47 @@ def train_together(
 
   Raises:
     Stopped: names the step that is saved.
-    ValueError: a batch that is larger than the training set.
-    OSError: a checkpoint cannot be written.
+    ValueError: a batch that is larger than the training set, or several
+      members on streamed data.
+    OSError: a checkpoint cannot be written, or a streamed record is damaged.
   """
-  settings, _, (first, seconds) = members[0]
-  check_batch(settings.batch_size, len(split.labels))
-  step = saved = int(first.step)
+  settings, _, (first, _) = members[0]
+  check_batch(settings.batch_size, split.num_examples)
+  if isinstance(split, Streamed) and len(members) > 1:
+    raise ValueError(
+      f'{len(members)} members go through the data in orders of their own: '
+      'config.data.stream must be False'
+    )
+  step = int(first.step)
   if step >= settings.num_steps:
     return
+  with contextlib.closing(_make_feed(settings, split, step, mesh)) as feed:
+    yield from _train_together(
+      model, members, feed, validation, mesh, stop_requested
+    )
 
-  data = to_device(split, mesh)
+
+def _make_feed(
+  settings: Settings, split: Split | Streamed, step: int, mesh: Mesh
+) -> Resident | Blocks:
+  """What the steps from `step` on are fed by."""
+  if isinstance(split, Streamed):
+    order = make_order(settings, split.num_examples)
+    return Blocks(split, order, range(step, settings.num_steps), mesh)
+  return Resident(to_device(split, mesh), settings.num_steps)
+
+
+def _train_together(
+  model: Model,
+  members: Sequence[Member],
+  feed: Resident | Blocks,
+  validation: Split | None,
+  mesh: Mesh,
+  stop_requested: Callable[[], bool],
+) -> Iterator[tuple[int, Progress | NonFiniteLoss]]:
+  settings, _, (first, seconds) = members[0]
+  step = saved = int(first.step)
+  data, _ = feed.at(step)
   all_settings = [member.settings for member in members]
   hyper = stack_hypers(all_settings, mesh)
   state = stack_states([m.beginning.state for m in members], mesh)
@@ -243,7 +277,8 @@ def train_together(
 
   while step < settings.num_steps and not is_out.all():
     following = step - step % settings.log_every + settings.log_every
-    end = min(following, settings.num_steps, step + clock.dispatch_length)
+    data, has_no_more = feed.at(step)
+    end = min(following, has_no_more, step + clock.dispatch_length)
     state, epoch, report, finite = train_steps(
       hyper, state, epoch, data, jnp.int32(end - step)
     )
@@ -327,7 +362,7 @@ def _metrics(
 
 
 def _not_finite(
-  model: Model, settings: Settings, state: TrainState, data: Data
+  model: Model, settings: Settings, state: TrainState, data: Data | Block
 ) -> NonFiniteLoss | None:
   """What is not finite in a member's last step; None if that was skipped."""
   step = state.step - 1

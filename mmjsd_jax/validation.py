@@ -166,6 +166,20 @@ def check_num_steps(values: Values, num_steps: int) -> None:
 
 
 def _check_data(values: Values) -> None:
+  if values['data.stream']:
+    _require(
+      values['data.name'] == 'polymnist',
+      'data.stream',
+      "False, as data.name is not 'polymnist': the tuples of other sets share "
+      'their items, which fit in memory',
+      True,
+    )
+    _require(
+      bool(values['data.dir']),
+      'data.stream, data.dir',
+      'False, or True and the folder of a prepared copy',
+      (True, ''),
+    )
   if values['data.backgrounds']:
     try:
       backgrounds.list_files(values['data.backgrounds'])
@@ -311,6 +325,8 @@ def _without_effect(
     idle = ('data.backgrounds', 'model.hidden_dim')
   for key in idle:
     yield key, f'data.name = {name!r}'
+  if values['data.stream']:
+    yield 'data.allow_download', 'data.stream = True'
   if source in ('embedded', 'idx'):
     yield 'data.allow_download', f'data.digits = {source!r}'
   if not values['model.style_dim']:

@@ -115,6 +115,7 @@ SPACE = {
   'data.allow_download': FLAG,
   'data.num_pairings': _integers(1, 100, (100,)),
   'data.pairing': _choices('min', 'all'),
+  'data.stream': Values((False,), (True, None)),  # True needs data.dir
   'data.num_validation': Values((0, 1, 56), (-1, 64, 2**40, True, None)),
   'model.latent_dim': SIZE,
   'model.hidden_dim': SIZE,
@@ -253,6 +254,14 @@ APART = [
   (
     'data.allow_download',
     {'data.digits': 'embedded', 'data.allow_download': True},
+  ),
+  *(
+    (key, {'data.stream': True, 'data.dir': str(_HERE), **changes})
+    for key, changes in [
+      ('data.stream', {'data.dir': ''}),
+      ('data.stream', {'data.name': 'mnist_svhn_text'}),
+      ('data.allow_download', {'data.allow_download': True}),
+    ]
   ),
   (
     'evaluation.num_quality_samples',
@@ -396,7 +405,8 @@ def _stand_ins():
   mixed = {'mnist': (28, 28, 1), 'svhn': (32, 32, 3), 'text': (8,)}
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(jobs, 'make_mesh', lambda: mesh)
-    patch.setattr(polymnist, 'load', _Loads('polymnist', colour))
+    for load in ('load', 'load_streamed'):
+      patch.setattr(polymnist, load, _Loads('polymnist', colour))
     patch.setattr(mnist_svhn_text, 'load', _Loads('mnist_svhn_text', mixed))
     for module, shape in (
       (polymnist_image, (28, 28, 3)),

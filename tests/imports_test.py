@@ -58,7 +58,13 @@ TABLE = (
   Entry(
     'data',
     ('numpy',),
-    lazily=('PIL', 'importlib_resources', 'sklearn', 'tensorflow_datasets'),
+    lazily=(
+      'PIL',
+      'array_record',
+      'importlib_resources',
+      'sklearn',
+      'tensorflow_datasets',
+    ),
   ),
   # A TFDS builder is a subclass of a TFDS class; only its users load it.
   Entry('data.in_memory_builder', ('tensorflow_datasets',)),
@@ -70,6 +76,7 @@ TABLE = (
   Entry('config', ('ml_collections',)),
   # Running.
   Entry('order', ('jax',)),
+  Entry('blocks', _MATHS, lazily=('grain',)),
   Entry('step', _RUNNING),
   Entry('members', _MATHS),
   Entry('together', ('jax',)),
