@@ -17,6 +17,7 @@ from mmjsd_jax import blocks, step, train
 from mmjsd_jax.checkpoint import Checkpoints
 from mmjsd_jax.data.dataset import Split, Streamed
 from mmjsd_jax.data.records import DamagedRecord, Records
+from mmjsd_jax.diagnosis import diagnose
 from mmjsd_jax.interruption import Stopped
 
 NUM_EXAMPLES = 36
@@ -220,6 +221,29 @@ def test_the_last_block_ends_with_the_run(folder):
   with contextlib.closing(feed):
     block, end = feed.at(3)
     assert (int(block.first_step), end) == (3, 10)
+
+
+def test_what_is_not_finite_is_told_of_a_block(folder):
+  order = step.make_order(SETTINGS, NUM_EXAMPLES)
+  mesh = mesh_of(1)
+  state = step.init_state(model(), SETTINGS, mesh)
+  encoder = state.params['m1']['encoder']
+  encoder['Dense_0']['kernel'] *= jnp.float32(3e38)
+  feed = blocks.Blocks(streamed(folder), order, range(3), mesh)
+  with contextlib.closing(feed):
+    found = diagnose(model(), SETTINGS, state, feed.at(0)[0])
+  assert found[0] == 'KL of the posterior of m1'
+
+
+def test_members_with_orders_of_their_own_are_refused(folder):
+  mesh = mesh_of(1)
+  beginning = train.Beginning(step.init_state(model(), SETTINGS, mesh), 0.0)
+  members = [train.Member(SETTINGS, None, beginning)] * 2
+  together = train.train_together(
+    model(), members, streamed(folder), None, mesh
+  )
+  with pytest.raises(ValueError, match='2 members .*stream must be False'):
+    next(together)
 
 
 # --- damage -------------------------------------------------------------------
