@@ -4,11 +4,9 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-
-from mmjsd_jax.data.records import Records
 
 
 class Split(NamedTuple):
@@ -61,8 +59,21 @@ class Split(NamedTuple):
     )
 
 
+class Records(Protocol):
+  """What tuples are read from, such as `records.Records`."""
+
+  @property
+  def shapes(self) -> dict[str, tuple[int, ...]]:
+    """Modality name -> shape of an item, which is uint8."""
+
+  def read(
+    self, rows: np.ndarray, names: Sequence[str]
+  ) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Items of the modalities `names`, and labels, of the tuples `rows`."""
+
+
 class Streamed(NamedTuple):
-  """A split that stays on the disk; what is taken of it is read then.
+  """A split that is not in memory; what is taken of it is read then.
 
   Attributes:
     records: of this split, and maybe of others.
@@ -107,6 +118,11 @@ def spread(split: Split | Streamed, most: int) -> np.ndarray:
   return np.arange(0, num_examples, -(-num_examples // most))
 
 
+def sample(split: Streamed) -> Split:
+  """Some tuples, evenly spread, for the checks that every set passes."""
+  return split.take(spread(split, 1000))
+
+
 class Dataset(NamedTuple):
   """Both splits, and where they came from.
 
@@ -120,7 +136,7 @@ class Dataset(NamedTuple):
     substituted: what stands in for the papers' data and why; None if nothing.
     fingerprint: what `fingerprint(train, test)` gives; of a streamed set what
       it gave when the copy was prepared.
-    streamed: the training split, where it stays on the disk.
+    streamed: the training split, where it is not in memory.
   """
 
   name: str
@@ -232,10 +248,13 @@ def _require(holds: bool, what: str, expected: str, got: object) -> None:
     raise ValueError(f'{what} must be {expected}; got {got}')
 
 
-def fingerprint(train: Split, test: Split) -> str:
+def fingerprint(train: Split | Streamed, test: Split) -> str:
   """SHA-256, as 64 hex digits, over names, shapes, dtypes and every value."""
   digest = hashlib.sha256()
   for split in (train, test):
+    if isinstance(split, Streamed):
+      _add_streamed(digest, split)
+      split = Split({}, split.only(()).take(np.arange(len(split.rows))).labels)
     tables = {f'table of {name}': rows for name, rows in split.tables.items()}
     for name, array in [
       *sorted(split.inputs.items()),
@@ -245,3 +264,13 @@ def fingerprint(train: Split, test: Split) -> str:
       digest.update(f'{name} {array.dtype.str} {array.shape}\n'.encode())
       digest.update(np.ascontiguousarray(array).data)
   return digest.hexdigest()
+
+
+def _add_streamed(digest: Any, split: Streamed) -> None:
+  """The inputs of a split as they would be in memory, some tuples at a time."""
+  for name in sorted(split.modalities):
+    shape = (split.num_examples, *split.records.shapes[name])
+    digest.update(f'{name} {np.dtype(np.uint8).str} {shape}\n'.encode())
+    for start in range(0, split.num_examples, 1000):
+      rows = np.arange(start, min(start + 1000, split.num_examples))
+      digest.update(split.only((name,)).take(rows).inputs[name].data)

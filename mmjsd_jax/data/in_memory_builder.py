@@ -1,4 +1,4 @@
-"""What the TFDS builders share: sets that `load` makes in memory, written once.
+"""What the TFDS builders share: sets that `load` makes, written once.
 
 Importing this module loads TFDS, and refuses clearly where TFDS cannot work.
 """
@@ -18,7 +18,7 @@ if importlib.util.find_spec('importlib_resources') is None:
 
 import tensorflow_datasets as tfds
 
-from mmjsd_jax.data.dataset import Dataset, Split
+from mmjsd_jax.data.dataset import Dataset
 
 # Tuples in a file: of PolyMNIST some 120 MB.
 _SHARD_TUPLES = 10_000
@@ -61,7 +61,7 @@ class InMemoryBuilder(  # type: ignore[call-arg]
     raise NotImplementedError
 
   def _generate_examples(
-    self, split: Split, rows: range
+    self, split: Any, rows: range
   ) -> Iterator[tuple[int, dict[str, Any]]]:
     """The tuples `rows` of a split, each with its number."""
     raise NotImplementedError
@@ -82,9 +82,12 @@ class InMemoryBuilder(  # type: ignore[call-arg]
         functools.partial(
           self._generate_examples,
           split,
-          range(len(split.labels))[start : start + _SHARD_TUPLES],
+          range(split.num_examples)[start : start + _SHARD_TUPLES],
         )
-        for start in range(0, len(split.labels), _SHARD_TUPLES)
+        for start in range(0, split.num_examples, _SHARD_TUPLES)
       ]
-      for name, split in (('train', dataset.train), ('test', dataset.test))
+      for name, split in (
+        ('train', dataset.streamed or dataset.train),
+        ('test', dataset.test),
+      )
     }

@@ -13,13 +13,11 @@ from mmjsd_jax.data.dataset import (
   Split,
   Streamed,
   fingerprint,
-  spread,
+  sample,
 )
 from mmjsd_jax.data.records import Records
 
 _Read = TypeVar('_Read')
-# Of a streamed training split, for the checks that every data set passes.
-_NUM_SAMPLED = 1000
 
 
 def load(
@@ -122,7 +120,7 @@ def stream(
     name=name,
     modalities=modalities,
     num_classes=num_classes,
-    train=streamed.take(spread(streamed, _NUM_SAMPLED)),
+    train=sample(streamed),
     test=test,
     source=f'{told.get("source")}; streamed from {folder}',
     substituted=told.get('substituted'),
