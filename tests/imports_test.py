@@ -67,7 +67,7 @@ TABLE = (
     ),
   ),
   # A TFDS builder is a subclass of a TFDS class; only its users load it.
-  Entry('data.in_memory_builder', ('tensorflow_datasets',)),
+  Entry('data.in_memory_builder', ('array_record', 'tensorflow_datasets')),
   Entry('data.polymnist_builder', ('numpy', 'tensorflow_datasets')),
   Entry('data.mnist_svhn_text_builder', ('numpy', 'tensorflow_datasets')),
   Entry('number_lists', ()),
