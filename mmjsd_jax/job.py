@@ -49,6 +49,12 @@ class Job(NamedTuple):
   substituted_checkpoint: str = ''  # what was evaluated in its place
 
   @property
+  def resident(self) -> Split:
+    """`training`, where it is known to be in memory."""
+    assert isinstance(self.training, Split)
+    return self.training
+
+  @property
   def substitutions(self) -> list[str]:
     """What stands in for what was asked, and why. Empty if nothing does."""
     said = (self.dataset.substituted, self.substituted_checkpoint)

@@ -200,7 +200,7 @@ def _train_others(
 
 def _check_memory(group: Sequence[Job]) -> None:
   settings = [job.settings for job in group]
-  forecast = foretell(group[0].model, settings, group[0].training)
+  forecast = foretell(group[0].model, settings, group[0].resident)
   limit = device_limit()
   needs = (
     f'{len(group)} members together need {_gb(forecast.total)} of the '

@@ -237,6 +237,15 @@ def _check_population(values: Values) -> None:
     num_members,
   )
   _require(
+    not values['data.stream']
+    or not any(lists)
+    or values['population.together'] == 1,
+    'population.together',
+    '1 with data.stream = True, as members go through the data in orders of '
+    'their own',
+    values['population.together'],
+  )
+  _require(
     values['population.together'] < 2
     or values['train.non_finite'] != 'restore',
     'train.non_finite',

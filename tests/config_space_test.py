@@ -261,6 +261,7 @@ APART = [
       ('data.stream', {'data.dir': ''}),
       ('data.stream', {'data.name': 'mnist_svhn_text'}),
       ('data.allow_download', {'data.allow_download': True}),
+      ('population.together', {'population.seed': '0,1'}),
     ]
   ),
   (
