@@ -309,6 +309,7 @@ def load_streamed(
     name=NAME,
     modalities=MODALITIES,
     num_classes=NUM_CLASSES,
+    shape=(_CROP, _CROP, 3),
     options=options,
   )
 

@@ -74,6 +74,7 @@ def stream(
   name: str,
   modalities: tuple[str, ...],
   num_classes: int,
+  shape: tuple[int, ...],
   options: Mapping[str, Any],
 ) -> Dataset:
   """The same, whose training split stays on the disk.
@@ -88,6 +89,7 @@ def stream(
     name: see `load`.
     modalities: see `load`; each an image, and every example has its own.
     num_classes: see `load`.
+    shape: of an image of any modality.
     options: some of those that the builder must have had.
 
   Raises:
@@ -99,7 +101,7 @@ def stream(
     directory,
     name,
     lambda builder: (
-      _open(builder, modalities),
+      _open(builder, dict.fromkeys(modalities, shape)),
       read_fn(builder.as_data_source('test')),
     ),
   )
@@ -129,14 +131,14 @@ def stream(
   )
 
 
-def _open(builder: Any, modalities: tuple[str, ...]) -> Streamed:
+def _open(builder: Any, shapes: dict[str, tuple[int, ...]]) -> Streamed:
   info = builder.info.splits['train']
   records = Records(
     [os.fspath(path) for path in info.filepaths],
     info.shard_lengths,
-    {name: builder.info.features[name].shape for name in modalities},
+    shapes,
   )
-  return Streamed(records, modalities, np.arange(len(records)))
+  return Streamed(records, tuple(shapes), np.arange(len(records)))
 
 
 def _read_copy(
