@@ -149,7 +149,7 @@ def _train_together(
     together = 1  # a member goes back by itself
   if not together:
     settings = [job.settings for job in waiting.values()]
-    together = choose_together(job.model, settings, job.training)
+    together = choose_together(job.model, settings, job.resident)
   notes['together'] = together
   write_json(path, notes)
   _log.info(
