@@ -8,19 +8,21 @@ import jax.numpy as jnp
 import optax
 
 from mmjsd_jax import gaussian
+from mmjsd_jax.blocks import Block
 from mmjsd_jax.model import Model
 from mmjsd_jax.order import Data
 from mmjsd_jax.step import (
   Settings,
   TrainState,
   make_batch,
-  make_order,
+  make_hyper,
   metrics_and_grads,
+  order_in,
 )
 
 
 def diagnose(
-  model: Model, settings: Settings, state: TrainState, data: Data
+  model: Model, settings: Settings, state: TrainState, data: Data | Block
 ) -> list[str]:
   """What is not finite in the next step, in the order in which it is computed.
 
@@ -35,14 +37,15 @@ def diagnose(
 
 @functools.partial(jax.jit, static_argnames=('model', 'settings'))
 def _num_bad(
-  model: Model, settings: Settings, state: TrainState, data: Data
+  model: Model, settings: Settings, state: TrainState, data: Data | Block
 ) -> dict[str, tuple[int, jax.Array]]:
   """Name -> its place in the order, and how many numbers are not finite."""
-  order = make_order(settings, data.num_examples)
+  hyper = make_hyper(settings)
+  order = order_in(settings, data)
   rows = order.batch(state.step, order.epoch(state.step))
-  batch = make_batch(model, settings, state, data, rows)
+  batch = make_batch(model, hyper, state, data, rows)
   posteriors = model.encode(state.params, batch)
-  metrics, grads = metrics_and_grads(model, settings, state, data, rows)
+  metrics, grads = metrics_and_grads(model, settings, hyper, state, data, rows)
   named: dict[str, Any] = {}
   for name in model.modalities:
     named[f'parameters of {name}'] = state.params[name]

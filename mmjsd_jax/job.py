@@ -1,6 +1,7 @@
 """A job: configuration, data, model and settings that fit together."""
 
 import functools
+import hashlib
 import logging
 import pathlib
 from typing import NamedTuple
@@ -12,7 +13,14 @@ from mmjsd_jax import config as configuration
 from mmjsd_jax import workdir as workdirs
 from mmjsd_jax.architecture import make_modalities, weights_by_size
 from mmjsd_jax.data import mnist_svhn_text, polymnist
-from mmjsd_jax.data.dataset import Dataset, Split, check, fingerprint
+from mmjsd_jax.data.dataset import (
+  Dataset,
+  Split,
+  Streamed,
+  check,
+  fingerprint,
+  spread,
+)
 from mmjsd_jax.evaluation.inception import Inception, load_inception
 from mmjsd_jax.modalities import polymnist_image, svhn_image
 from mmjsd_jax.model import Model
@@ -20,6 +28,9 @@ from mmjsd_jax.order import check_batch, check_devices, make_mesh
 from mmjsd_jax.step import Settings
 
 _log = logging.getLogger(__name__)
+
+# Training tuples that an evaluation reads of a streamed set: all of MNIST's.
+MAX_EVALUATED = 60_000
 
 
 class Job(NamedTuple):
@@ -30,12 +41,18 @@ class Job(NamedTuple):
   mode: str
   command: str
   dataset: Dataset
-  training: Split  # dataset.train without what is held out
+  training: Split | Streamed  # the training split without what is held out
   validation: Split | None
   model: Model
   settings: Settings
   inception: Inception | None = None  # to measure samples by FID
   substituted_checkpoint: str = ''  # what was evaluated in its place
+
+  @property
+  def resident(self) -> Split:
+    """`training`, where it is known to be in memory."""
+    assert isinstance(self.training, Split)
+    return self.training
 
   @property
   def substitutions(self) -> list[str]:
@@ -72,10 +89,12 @@ def prepare(
   dataset = _load(config)
   check(dataset)
   training, validation = _hold_out(
-    dataset.train, config.data.num_validation, config.data.seed
+    dataset.streamed or dataset.train,
+    config.data.num_validation,
+    config.data.seed,
   )
-  check_batch(config.train.batch_size, len(training.labels))
-  num_steps = configuration.num_steps(config, len(training.labels))
+  check_batch(config.train.batch_size, training.num_examples)
+  num_steps = configuration.num_steps(config, training.num_examples)
   workdirs.check_data(workdir, dataset)
   model = _make_model(config, dataset, training)
   job = Job(
@@ -99,6 +118,59 @@ def prepare(
   return job
 
 
+def with_numbers(
+  job: Job,
+  config: ml_collections.ConfigDict,
+  workdir: pathlib.Path,
+  command: str,
+) -> Job:
+  """The same job with a configuration that differs in plain numbers alone.
+
+  Raises:
+    ValueError: the workdir holds another run.
+    OSError: it cannot be written, or is in use.
+  """
+  workdirs.check(workdir, config, job.mode)
+  workdirs.check_data(workdir, job.dataset)
+  return job._replace(
+    config=config,
+    workdir=workdir,
+    command=command,
+    settings=_make_settings(config, job.model, job.settings.num_steps),
+  )
+
+
+def for_evaluation(job: Job) -> Job:
+  """The job with training tuples in memory, which evaluation learns from.
+
+  Of a streamed set they are drawn at random, if there are more than
+  MAX_EVALUATED; then they are said to stand in for all.
+
+  Raises:
+    DamagedRecord: one of them is damaged.
+  """
+  dataset = job.dataset
+  if dataset.streamed is None:
+    return job
+  num_all = dataset.streamed.num_examples
+  rows = np.arange(num_all)
+  if num_all > MAX_EVALUATED:
+    rng = np.random.default_rng(job.config.data.seed)
+    rows = np.sort(rng.permutation(num_all)[:MAX_EVALUATED])
+  dataset = dataset._replace(train=dataset.streamed.take(rows))
+  if num_all > MAX_EVALUATED:
+    few = (
+      f'Classifiers and probes learned from {MAX_EVALUATED:,} of the'
+      f' {num_all:,} training tuples, drawn at random.'
+    )
+    dataset = dataset._replace(
+      substituted=' '.join(filter(None, (dataset.substituted, few))),
+      fingerprint=fingerprint(dataset.train, dataset.test),
+    )
+    _log.info('%s', few)
+  return job._replace(dataset=dataset)
+
+
 def before_data(model: Model) -> Model:
   """The model whose start has seen no data: random weights alone.
 
@@ -119,6 +191,17 @@ def before_data(model: Model) -> Model:
 
 def _load(config: ml_collections.ConfigDict) -> Dataset:
   """The data set, with the modalities that the configuration names."""
+  if config.data.stream:
+    options = {
+      'seed': config.data.seed,
+      'backgrounds': list(config.data.backgrounds),
+    }
+    if config.data.digits != 'auto':
+      options['digits'] = config.data.digits
+    streamed = polymnist.load_streamed(
+      directory=config.data.dir, options=options
+    )
+    return _chosen(config, streamed)
   load = {
     'polymnist': functools.partial(
       polymnist.load, backgrounds=tuple(config.data.backgrounds)
@@ -136,6 +219,11 @@ def _load(config: ml_collections.ConfigDict) -> Dataset:
     embedded_repeats=config.data.embedded_repeats,
     allow_download=config.data.allow_download,
   )
+  return _chosen(config, dataset)
+
+
+def _chosen(config: ml_collections.ConfigDict, dataset: Dataset) -> Dataset:
+  """The data set with the modalities that the configuration names."""
   configuration.validate_for_modalities(config, dataset.modalities)
   chosen = tuple(config.data.modalities) or dataset.modalities
   used = tuple(name for name in dataset.modalities if name in chosen)
@@ -143,11 +231,19 @@ def _load(config: ml_collections.ConfigDict) -> Dataset:
     return dataset
 
   train_split, test_split = dataset.train.only(used), dataset.test.only(used)
+  streamed = dataset.streamed
+  if streamed is None:
+    digest = fingerprint(train_split, test_split)
+  else:  # of data that are never read as a whole
+    streamed = streamed.only(used)
+    named = f'{dataset.fingerprint} {" ".join(used)}'
+    digest = hashlib.sha256(named.encode()).hexdigest()
   return dataset._replace(
     modalities=used,
     train=train_split,
     test=test_split,
-    fingerprint=fingerprint(train_split, test_split),
+    fingerprint=digest,
+    streamed=streamed,
   )
 
 
@@ -157,6 +253,8 @@ def _beyond_data(
   """What the evaluation asks for more of than there is; it takes all."""
   options = config.evaluation
   num_train, num_test = len(dataset.train.labels), len(dataset.test.labels)
+  if dataset.streamed is not None:
+    num_train = min(dataset.streamed.num_examples, MAX_EVALUATED)
   asked = {
     'num_probe_samples': (max(options.num_probe_samples), num_train),
     'num_log_likelihood_examples': (
@@ -177,28 +275,33 @@ def _beyond_data(
 
 
 def _hold_out(
-  split: Split, num_held_out: int, seed: int
-) -> tuple[Split, Split | None]:
+  split: Split | Streamed, num_held_out: int, seed: int
+) -> tuple[Split | Streamed, Split | None]:
   """The split without `num_held_out` tuples chosen by seed, and those."""
   if not num_held_out:
     return split, None
-  if num_held_out >= len(split.labels):
+  if num_held_out >= split.num_examples:
     raise ValueError(
-      f'config.data.num_validation must be below the {len(split.labels)} '
+      f'config.data.num_validation must be below the {split.num_examples} '
       f'training tuples; got {num_held_out}'
     )
-  order = np.random.default_rng(seed).permutation(len(split.labels))
+  order = np.random.default_rng(seed).permutation(split.num_examples)
+  held_out = np.sort(order[:num_held_out])
   return (
     split.keep(np.sort(order[num_held_out:])),
-    split.keep(np.sort(order[:num_held_out])),
+    split.keep(held_out) if isinstance(split, Split) else split.take(held_out),
   )
 
 
 def _make_model(
-  config: ml_collections.ConfigDict, dataset: Dataset, training: Split
+  config: ml_collections.ConfigDict,
+  dataset: Dataset,
+  training: Split | Streamed,
 ) -> Model:
   colours = None
   if config.model.first_colour == 'median':
+    if isinstance(training, Streamed):
+      training = training.take(spread(training, 1000))
     colours = {
       name: _median_colour(items)
       for name, items in training.inputs.items()
@@ -223,8 +326,8 @@ def _make_model(
 
 def _median_colour(images: np.ndarray) -> tuple[float, ...]:
   """Median of every channel over at most 1,000 images, evenly spread."""
-  spread = images[:: -(-len(images) // 1000)]
-  return tuple(float(x) for x in np.median(spread, axis=(0, 1, 2)) / 255)
+  some = images[:: -(-len(images) // 1000)]
+  return tuple(float(x) for x in np.median(some, axis=(0, 1, 2)) / 255)
 
 
 def _make_settings(

@@ -57,7 +57,7 @@ def make_results(
       'source': job.dataset.source,
       'substituted': job.dataset.substituted,
       'fingerprint': job.dataset.fingerprint,
-      'num_train': len(job.training.labels),
+      'num_train': job.training.num_examples,
       'num_validation': job.config.data.num_validation,
       'num_test': num_test,
       'modalities': list(job.dataset.modalities),
@@ -126,7 +126,7 @@ def training_block(
   """The block 'training': length, time and history up to the state's step."""
   step = int(state.step)
   batch_size = job.settings.batch_size
-  steps_per_epoch = len(job.training.labels) // batch_size
+  steps_per_epoch = job.training.num_examples // batch_size
   return {
     'steps': step,
     'epochs': step / steps_per_epoch,

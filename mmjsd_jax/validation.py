@@ -4,12 +4,14 @@ Nothing here loads data or asks for a device. Values come flat, by their dotted
 keys, as `config.flatten` gives them.
 """
 
+import math
 import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mmjsd_jax import objectives, power_set, subsets
 from mmjsd_jax.data import backgrounds, mnist_svhn_text, polymnist
+from mmjsd_jax.number_lists import MAX_NUMBERS, parse_numbers
 from mmjsd_jax.objectives import Objective
 from mmjsd_jax.rules import MAX_STEPS, RULES
 
@@ -45,6 +47,7 @@ def check(values: Values, defaults: Values) -> None:
   _check_data(values)
   _check_weights(values)
   _check_training(values)
+  _check_population(values)
   _check_evaluation(values)
   for key, why in _without_effect(values, objective):
     _require(
@@ -176,6 +179,20 @@ def check_num_steps(values: Values, num_steps: int) -> None:
 
 
 def _check_data(values: Values) -> None:
+  if values['data.stream']:
+    _require(
+      values['data.name'] == 'polymnist',
+      'data.stream',
+      "False, as data.name is not 'polymnist': the tuples of other sets share "
+      'their items, which fit in memory',
+      True,
+    )
+    _require(
+      bool(values['data.dir']),
+      'data.stream, data.dir',
+      'False, or True and the folder of a prepared copy',
+      (True, ''),
+    )
   if values['data.backgrounds']:
     try:
       backgrounds.list_files(values['data.backgrounds'])
@@ -217,6 +234,36 @@ def _check_training(values: Values) -> None:
     'train.checkpoint_every',
     f'a multiple of train.log_every = {log_every}',
     values['train.checkpoint_every'],
+  )
+
+
+def _check_population(values: Values) -> None:
+  lists = [
+    parse_numbers(values[f'population.{name}'])
+    for name in ('seed', 'beta', 'beta_style', 'learning_rate')
+  ]
+  num_members = math.prod(len(numbers) or 1 for numbers in lists)
+  _require(
+    num_members <= MAX_NUMBERS,
+    'population',
+    f'at most {MAX_NUMBERS} members',
+    num_members,
+  )
+  _require(
+    not values['data.stream']
+    or not any(lists)
+    or values['population.together'] == 1,
+    'population.together',
+    '1 with data.stream = True, as members go through the data in orders of '
+    'their own',
+    values['population.together'],
+  )
+  _require(
+    values['population.together'] < 2
+    or values['train.non_finite'] != 'restore',
+    'train.non_finite',
+    "'stop' or 'skip' with population.together > 1",
+    values['train.non_finite'],
   )
 
 
@@ -302,11 +349,22 @@ def _without_effect(
     idle = ('data.backgrounds', 'model.hidden_dim')
   for key in idle:
     yield key, f'data.name = {name!r}'
+  if values['data.stream']:
+    yield 'data.allow_download', 'data.stream = True'
   if source in ('embedded', 'idx'):
     yield 'data.allow_download', f'data.digits = {source!r}'
   if not values['model.style_dim']:
-    for key in ('objective.beta_style', 'objective.style_weights'):
+    for key in (
+      'objective.beta_style',
+      'objective.style_weights',
+      'population.beta_style',
+    ):
       yield key, 'model.style_dim = ()'
+  if not any(
+    values[f'population.{name}']
+    for name in ('seed', 'beta', 'beta_style', 'learning_rate')
+  ):
+    yield 'population.together', 'no list of numbers in config.population'
   if (
     not objective.regulariser.startswith('jsd')
     and objective.subset_posterior != 'dynamic_prior'

@@ -28,7 +28,7 @@ from flax import linen as nn
 from jax.sharding import AxisType
 
 from mmjsd_jax import config as configuration
-from mmjsd_jax import grid, objectives, order, rules, step
+from mmjsd_jax import grid, members, objectives, order, rules, step
 from mmjsd_jax import job as jobs
 from mmjsd_jax.data import mnist_svhn_text, polymnist
 from mmjsd_jax.data.dataset import Dataset, Split
@@ -115,6 +115,7 @@ SPACE = {
   'data.allow_download': FLAG,
   'data.num_pairings': _integers(1, 100, (100,)),
   'data.pairing': _choices('min', 'all'),
+  'data.stream': Values((False,), (True, None)),  # True needs data.dir
   'data.num_validation': Values((0, 1, 56), (-1, 64, 2**40, True, None)),
   'model.latent_dim': SIZE,
   'model.hidden_dim': SIZE,
@@ -163,6 +164,19 @@ SPACE = {
   'train.checkpoint_every': Values((100, 10_000), (0, 99, 2**40, True, None)),
   'train.keep_checkpoints': _integers(2),
   'train.non_finite': Values(rules.NON_FINITE, ('', 'go on', None)),
+  'population.seed': Values(
+    ('', '0:5', '3', '0,4294967295'),
+    (',', ':', '5:0', '0:2000', '0.5', '1,1', '1,0:2', 'x', '-1', None),
+  ),
+  'population.beta': Values(
+    ('', '0.5,1,2.5', '0:3'), ('-1', '1e5', 'nan', '1,1.0', '0.5:2', None)
+  ),
+  # Of no effect without styles: see `APART`.
+  'population.beta_style': Values(('',), ('1,2', '-1', None)),
+  'population.learning_rate': Values(
+    ('', '1e-3,1e-4', '1'), ('0', '2', 'inf', None)
+  ),
+  'population.together': Values((0,), (-1, 1, 1001, 2**40, True, None)),
   'evaluation.checkpoint': _choices('final', 'best'),
   'evaluation.seed': SEED,
   'evaluation.subsets': _tuples(
@@ -199,6 +213,16 @@ APART = [
     {'objective.likelihood_weights': (0.0,) * 5},
   ),
   ('objective.pi', {'objective.pi': (1 / 6,) * 6}),
+  ('population.beta_style', {'population.beta_style': '1,2'}),
+  ('population', {'population.seed': '0:100', 'population.beta': '0:11'}),
+  (
+    'train.non_finite',
+    {
+      'population.seed': '0:2',
+      'population.together': 2,
+      'train.non_finite': 'restore',
+    },
+  ),
   *(
     ('objective.pi', {'objective.preset': 'mmjsd', 'objective.pi': pi})
     for pi in [(0.2,) * 6, (1 / 4,) * 4, (0.0,) * 5 + (1.0,)]
@@ -233,6 +257,15 @@ APART = [
   (
     'data.allow_download',
     {'data.digits': 'embedded', 'data.allow_download': True},
+  ),
+  *(
+    (key, {'data.stream': True, 'data.dir': str(_HERE), **changes})
+    for key, changes in [
+      ('data.stream', {'data.dir': ''}),
+      ('data.stream', {'data.name': 'mnist_svhn_text'}),
+      ('data.allow_download', {'data.allow_download': True}),
+      ('population.together', {'population.seed': '0,1'}),
+    ]
   ),
   (
     'evaluation.num_quality_samples',
@@ -378,7 +411,8 @@ def _stand_ins():
   mixed = {'mnist': (28, 28, 1), 'svhn': (32, 32, 3), 'text': (8,)}
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(jobs, 'make_mesh', lambda: mesh)
-    patch.setattr(polymnist, 'load', _Loads('polymnist', colour))
+    for load in ('load', 'load_streamed'):
+      patch.setattr(polymnist, load, _Loads('polymnist', colour))
     patch.setattr(mnist_svhn_text, 'load', _Loads('mnist_svhn_text', mixed))
     for module, shape in (
       (polymnist_image, (28, 28, 3)),
@@ -531,20 +565,30 @@ def test_a_drawn_config_is_refused_by_name_or_can_be_trained(config):
   if _named(config) is None:
     job = _prepare(config)
     shapes = _traced(job.model, job.settings)
-    assert shapes['loss'].shape == ()
+    assert shapes['loss'].shape == (1,)
 
 
 def _traced(model, settings):
   mesh = jobs.make_mesh()
-  state = jax.eval_shape(lambda: step.init_state(model, settings, mesh))
+  state = jax.eval_shape(
+    lambda: members.stack_states([step.init_state(model, settings, mesh)], mesh)
+  )
   inputs = {
     modality.name: jax.ShapeDtypeStruct((64, *modality.shape), jnp.uint8)
     for modality in model.modality_list
   }
   data = order.Data(inputs, {})
-  epoch = jax.eval_shape(lambda: step.first_epoch(settings, data, 0, mesh))
-  steps = step.make_train_steps(model, settings, mesh)
-  return jax.eval_shape(steps, state, epoch, data, jnp.int32(1))[2].tally.sums
+  hyper, epoch = jax.eval_shape(
+    lambda: (
+      members.stack_hypers([settings], mesh),
+      members.first_epochs([settings], data, 0, mesh),
+    )
+  )
+  steps = members.make_train_steps(model, settings, mesh)
+  _, _, report, _ = jax.eval_shape(
+    steps, hyper, state, epoch, data, jnp.int32(1)
+  )
+  return report.tally.sums
 
 
 # --- one step -----------------------------------------------------------------
@@ -640,11 +684,15 @@ def test_the_first_step_is_finite(case):
   )
   job = _prepare(config)
   mesh = jobs.make_mesh()
-  state = step.init_state(job.model, job.settings, mesh)
+  settings = [job.settings]
+  hyper = members.stack_hypers(settings, mesh)
+  state = members.stack_states(
+    [step.init_state(job.model, job.settings, mesh)], mesh
+  )
   data = order.to_device(job.training, mesh)
-  epoch = step.first_epoch(job.settings, data, 0, mesh)
-  steps = step.make_train_steps(job.model, job.settings, mesh)
-  arguments = (state, epoch, data, jnp.int32(1))
+  epoch = members.first_epochs(settings, data, 0, mesh)
+  steps = members.make_train_steps(job.model, job.settings, mesh)
+  arguments = (hyper, state, epoch, data, jnp.int32(1))
   compiled = steps.lower(*arguments).compile(_FAST_TO_COMPILE)
   state, _, report, finite = compiled(*arguments)
   assert finite

@@ -23,7 +23,8 @@ from PIL import Image, PngImagePlugin
 
 from mmjsd_jax import config as configuration
 from mmjsd_jax import files, journal, pages, workdir
-from mmjsd_jax.data import backgrounds, digits, idx, polymnist, svhn
+from mmjsd_jax.data import backgrounds, dataset, digits, idx, polymnist, svhn
+from mmjsd_jax.data.records import DamagedRecord
 from mmjsd_jax.evaluation import weights
 
 pytestmark = [
@@ -453,8 +454,20 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
   return root / 'polymnist' / '1.0.0'
 
 
-def test_a_damaged_copy_is_refused_or_the_same(copy):
-  whole = polymnist.load_prepared(copy)
+def _load_streamed(copy: pathlib.Path) -> str:
+  """The fingerprint of what is read of it, record by record."""
+  found = polymnist.load_streamed(directory=copy, options={})
+  every = np.arange(found.streamed.num_examples)
+  return dataset.fingerprint(found.streamed.take(every), found.test)
+
+
+def _load_prepared(copy: pathlib.Path) -> str:
+  return polymnist.load_prepared(copy).fingerprint
+
+
+@pytest.mark.parametrize('load', [_load_prepared, _load_streamed])
+def test_a_damaged_copy_is_refused_or_the_same(copy, load):
+  whole = load(copy)
   rng = np.random.default_rng(0)
   refusals = []
   for path in sorted(copy.iterdir()):
@@ -468,12 +481,12 @@ def test_a_damaged_copy_is_refused_or_the_same(copy):
     for change in damaged:
       path.write_bytes(change)
       try:
-        found = polymnist.load_prepared(copy)
-      except ValueError as error:
+        found = load(copy)
+      except (ValueError, DamagedRecord) as error:
         assert str(copy) in str(error) and '\n' not in str(error)
         refusals.append(path.suffix)
       else:
-        assert found.fingerprint == whole.fingerprint
+        assert found == whole
     path.write_bytes(content)
   # Every kind of file was seen to be refused.
   assert len(set(refusals)) == len({path.suffix for path in copy.iterdir()})

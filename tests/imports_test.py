@@ -59,18 +59,28 @@ TABLE = (
   Entry(
     'data',
     ('numpy',),
-    lazily=('PIL', 'importlib_resources', 'sklearn', 'tensorflow_datasets'),
+    lazily=(
+      'PIL',
+      'array_record',
+      'importlib_resources',
+      'sklearn',
+      'tensorflow_datasets',
+    ),
   ),
   # A TFDS builder is a subclass of a TFDS class; only its users load it.
-  Entry('data.in_memory_builder', ('tensorflow_datasets',)),
+  Entry('data.in_memory_builder', ('array_record', 'tensorflow_datasets')),
   Entry('data.polymnist_builder', ('numpy', 'tensorflow_datasets')),
   Entry('data.mnist_svhn_text_builder', ('numpy', 'tensorflow_datasets')),
+  Entry('number_lists', ()),
   Entry('rules', ()),
   Entry('validation', ()),
   Entry('config', ('ml_collections',)),
   # Running.
   Entry('order', ('jax',)),
+  Entry('blocks', _MATHS, lazily=('grain',)),
   Entry('step', _RUNNING),
+  Entry('members', _MATHS),
+  Entry('together', ('jax',)),
   Entry('diagnosis', ('jax', 'optax')),
   Entry('interruption', ()),
   Entry('snapshot', _RUNNING),
@@ -105,8 +115,9 @@ TABLE = (
   Entry('job', ('numpy', 'ml_collections')),
   Entry('results', ('jax',)),
   Entry('run', ('jax',)),
-  Entry('main', ('jax', 'absl', 'ml_collections')),
   Entry('sweep_run', ('jax',)),
+  Entry('population', ('jax', 'ml_collections')),
+  Entry('main', ('jax', 'absl', 'ml_collections')),
   Entry('sweep', ('absl',)),
 )
 

@@ -143,28 +143,6 @@ def test_without_mnist_and_svhn_nothing_is_written(tmp_path):
     _load_prepared(tmp_path)
 
 
-def test_the_default_fits_into_what_tfds_writes_and_one_more_does_not():
-  from mmjsd_jax.data import in_memory_builder
-  from mmjsd_jax.data.mnist_svhn_text_builder import MnistSvhnText
-
-  # 56,068 training tuples for each pairing of the whole sets.
-  size = 56_068 * MnistSvhnText.TUPLE_BYTES
-  assert 4 * size <= in_memory_builder._MAX_SPLIT_BYTES < 5 * size
-
-
-def test_a_split_too_large_for_tfds_is_refused(tmp_path, options, monkeypatch):
-  from mmjsd_jax.data import in_memory_builder
-  from mmjsd_jax.data.mnist_svhn_text_builder import MnistSvhnText
-
-  monkeypatch.setattr(
-    in_memory_builder, '_MAX_SPLIT_BYTES', 59 * MnistSvhnText.TUPLE_BYTES + 1
-  )
-  with pytest.raises(
-    ValueError, match='at most 59 tuples .* got 60 in train; lower num_pair'
-  ):
-    _builder(tmp_path, options).download_and_prepare()
-
-
 def test_a_changed_copy_is_refused(tmp_path, options):
   _builder(tmp_path, options).download_and_prepare()
   path = tmp_path / 'mnist_svhn_text' / '1.0.0' / 'metadata.json'

@@ -125,12 +125,19 @@ def test_without_mnist_nothing_is_written(tmp_path):
     polymnist.load_prepared(tmp_path)
 
 
-def test_a_split_too_large_for_tfds_is_refused(tmp_path, options, monkeypatch):
+def test_a_split_in_several_files_is_read_in_order(
+  tmp_path, options, monkeypatch
+):
   from mmjsd_jax.data import in_memory_builder
 
-  monkeypatch.setattr(in_memory_builder, '_MAX_SPLIT_BYTES', 39 * 12_000)
-  with pytest.raises(ValueError, match='expected at most 39 tuples .* got 40'):
-    _builder(tmp_path, options).download_and_prepare()
+  monkeypatch.setattr(in_memory_builder, '_SHARD_TUPLES', 15)
+  _builder(tmp_path, options).download_and_prepare()
+  names = {path.name for path in tmp_path.rglob('*train*')}
+  assert names == {
+    f'polymnist-train.array_record-0000{n}-of-00003' for n in range(3)
+  }
+  found = polymnist.load_prepared(tmp_path)
+  assert found.fingerprint == polymnist.load(**options).fingerprint
 
 
 def test_a_changed_copy_is_refused(tmp_path, options):

@@ -1,9 +1,10 @@
 """The shape every data set of this package has once it is in memory."""
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -22,6 +23,11 @@ class Split(NamedTuple):
   inputs: dict[str, np.ndarray]
   labels: np.ndarray
   tables: Mapping[str, np.ndarray] = MappingProxyType({})
+
+  @property
+  def num_examples(self) -> int:
+    """N."""
+    return len(self.labels)
 
   def keep(self, rows: np.ndarray) -> 'Split':
     """The tuples `rows`; items that a table points to are not copied."""
@@ -53,6 +59,70 @@ class Split(NamedTuple):
     )
 
 
+class Records(Protocol):
+  """What tuples are read from, such as `records.Records`."""
+
+  @property
+  def shapes(self) -> dict[str, tuple[int, ...]]:
+    """Modality name -> shape of an item, which is uint8."""
+
+  def read(
+    self, rows: np.ndarray, names: Sequence[str]
+  ) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Items of the modalities `names`, and labels, of the tuples `rows`."""
+
+
+class Streamed(NamedTuple):
+  """A split that is not in memory; what is taken of it is read then.
+
+  Attributes:
+    records: of this split, and maybe of others.
+    modalities: those of them that are read.
+    rows: the records of this split, in its order. Integers [N].
+  """
+
+  records: Records
+  modalities: tuple[str, ...]
+  rows: np.ndarray
+
+  @property
+  def num_examples(self) -> int:
+    """N."""
+    return len(self.rows)
+
+  @property
+  def example_bytes(self) -> int:
+    """Of one tuple in memory, without its label."""
+    return sum(math.prod(self.records.shapes[name]) for name in self.modalities)
+
+  def keep(self, rows: np.ndarray) -> 'Streamed':
+    """The tuples `rows`, unread."""
+    return self._replace(rows=self.rows[rows])
+
+  def take(self, rows: np.ndarray) -> Split:
+    """The tuples `rows` in memory.
+
+    Raises:
+      DamagedRecord: one of them is damaged.
+    """
+    return Split(*self.records.read(self.rows[rows], self.modalities))
+
+  def only(self, modalities: tuple[str, ...]) -> 'Streamed':
+    """The same tuples with these modalities alone, in this order."""
+    return self._replace(modalities=modalities)
+
+
+def spread(split: Split | Streamed, most: int) -> np.ndarray:
+  """At most `most` of a split's tuples, evenly spread. Integers [n]."""
+  num_examples = split.num_examples
+  return np.arange(0, num_examples, -(-num_examples // most))
+
+
+def sample(split: Streamed) -> Split:
+  """Some tuples, evenly spread, for the checks that every set passes."""
+  return split.take(spread(split, 1000))
+
+
 class Dataset(NamedTuple):
   """Both splits, and where they came from.
 
@@ -60,11 +130,13 @@ class Dataset(NamedTuple):
     name: such as 'polymnist'.
     modalities: names, in the order of the paper.
     num_classes: labels are in [0, num_classes).
-    train: training split.
+    train: training split; of a streamed set a small sample.
     test: test split.
     source: one line for a person: where the data came from, and counts.
     substituted: what stands in for the papers' data and why; None if nothing.
-    fingerprint: what `fingerprint(train, test)` gives.
+    fingerprint: what `fingerprint(train, test)` gives; of a streamed set what
+      it gave when the copy was prepared.
+    streamed: the training split, where it is not in memory.
   """
 
   name: str
@@ -75,6 +147,7 @@ class Dataset(NamedTuple):
   source: str
   substituted: str | None
   fingerprint: str
+  streamed: Streamed | None = None
 
 
 def not_published(title: str, files: Sequence[str], place: object) -> str:
@@ -175,10 +248,13 @@ def _require(holds: bool, what: str, expected: str, got: object) -> None:
     raise ValueError(f'{what} must be {expected}; got {got}')
 
 
-def fingerprint(train: Split, test: Split) -> str:
+def fingerprint(train: Split | Streamed, test: Split) -> str:
   """SHA-256, as 64 hex digits, over names, shapes, dtypes and every value."""
   digest = hashlib.sha256()
   for split in (train, test):
+    if isinstance(split, Streamed):
+      _add_streamed(digest, split)
+      split = Split({}, split.only(()).take(np.arange(len(split.rows))).labels)
     tables = {f'table of {name}': rows for name, rows in split.tables.items()}
     for name, array in [
       *sorted(split.inputs.items()),
@@ -188,3 +264,13 @@ def fingerprint(train: Split, test: Split) -> str:
       digest.update(f'{name} {array.dtype.str} {array.shape}\n'.encode())
       digest.update(np.ascontiguousarray(array).data)
   return digest.hexdigest()
+
+
+def _add_streamed(digest: Any, split: Streamed) -> None:
+  """The inputs of a split as they would be in memory, some tuples at a time."""
+  for name in sorted(split.modalities):
+    shape = (split.num_examples, *split.records.shapes[name])
+    digest.update(f'{name} {np.dtype(np.uint8).str} {shape}\n'.encode())
+    for start in range(0, split.num_examples, 1000):
+      rows = np.arange(start, min(start + 1000, split.num_examples))
+      digest.update(split.only((name,)).take(rows).inputs[name].data)

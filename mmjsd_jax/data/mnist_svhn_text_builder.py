@@ -17,10 +17,10 @@ projects without this package, read what was written. Examples are in the order
 of `mnist_svhn_text.pair`, sorted by digit: shuffle them.
 
 Every example holds its pixels, 3,856 bytes, so the 1,121,360 training triples
-of 20 pairings would be 4.3 GB of the same images over and over, more than TFDS
-writes without TensorFlow. The default is therefore 4 pairings, 0.9 GB, which
-are the first 4 of the 20. `mnist_row` and `svhn_row` number the images of a
-split: examples with the same row have the same image.
+of 20 pairings would be 4.3 GB of the same images over and over. The default is
+therefore 4 pairings, 0.9 GB, which are the first 4 of the 20. `mnist_row` and
+`svhn_row` number the images of a split: examples with the same row have the
+same image.
 """
 
 import os
@@ -60,9 +60,6 @@ class MnistSvhnText(InMemoryBuilder):
   VERSION = tfds.core.Version('1.0.0')
   RELEASE_NOTES = {'1.0.0': 'First release.'}
   TITLE = 'MNIST-SVHN-Text'
-  # And room for names, lengths, word, rows and label.
-  TUPLE_BYTES = 28 * 28 + 32 * 32 * 3 + 240
-  ADVICE = '; lower num_pairings'
 
   def __init__(
     self,
@@ -118,9 +115,10 @@ class MnistSvhnText(InMemoryBuilder):
     )
 
   def _generate_examples(
-    self, split: Split
+    self, split: Split, rows: range
   ) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, label in enumerate(split.labels.tolist()):
+    for number in rows:
+      label = int(split.labels[number])
       example: dict[str, Any] = {'label': label, 'word': text.WORDS[label]}
       for name in _SHAPES:
         row = int(split.tables[name][number])

@@ -12,7 +12,7 @@ files can therefore not be made again bit by bit.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,13 @@ import numpy as np
 from mmjsd_jax.data import backgrounds as backgrounds_lib
 from mmjsd_jax.data import digits as digits_lib
 from mmjsd_jax.data import prepared
-from mmjsd_jax.data.dataset import Dataset, Split, fingerprint
+from mmjsd_jax.data.dataset import (
+  Dataset,
+  Split,
+  Streamed,
+  fingerprint,
+  sample,
+)
 
 NAME = 'polymnist'
 MODALITIES = ('m0', 'm1', 'm2', 'm3', 'm4')
@@ -61,58 +67,86 @@ def make_tuples(
   Raises:
     ValueError: if an argument is not as described.
   """
-  _check(digits, backgrounds, seed, split, num_repeats)
-  by_digit = [
-    np.flatnonzero(digits.labels == digit) for digit in range(NUM_CLASSES)
-  ]
-  counts = [len(rows) for rows in by_digit]
-  # labels[order] is sorted; a stable sort keeps repeats in order.
-  labels = np.repeat(np.arange(NUM_CLASSES, dtype=np.int32), counts)
-  labels = np.tile(labels, num_repeats)
-  order = np.argsort(labels, kind='stable')
-  inputs = {}
-  for m, (name, background) in enumerate(
-    zip(MODALITIES, backgrounds, strict=True)
-  ):
-    height, width = background.shape[:2]
-    rows, ys, xs = [], [], []
-    for repeat in range(num_repeats):
-      rng = np.random.default_rng([seed, _SPLITS.index(split), repeat, m])
-      rows += [rng.permutation(members) for members in by_digit]
-      ys.append(rng.integers(max(height - _CROP, 1), size=sum(counts)))
-      xs.append(rng.integers(max(width - _CROP, 1), size=sum(counts)))
-    inputs[name] = _compose(
-      digits.images,
-      background,
-      np.concatenate(rows)[order],
-      np.concatenate(ys)[order],
-      np.concatenate(xs)[order],
-    )
-  return inputs, labels[order]
-
-
-def _compose(
-  images: np.ndarray,
-  background: np.ndarray,
-  rows: np.ndarray,
-  ys: np.ndarray,
-  xs: np.ndarray,
-) -> np.ndarray:
-  """Crops of `background` at (ys, xs), inverted where `images[rows]` is ink."""
-  height, width = background.shape[:2]
-  # Colours of a row side by side, so that a crop is 28 runs of 84 bytes.
-  windows = np.lib.stride_tricks.sliding_window_view(
-    np.ascontiguousarray(background).reshape(height, 3 * width),
-    (_CROP, 3 * _CROP),
+  recipe = Recipe(
+    digits, backgrounds, seed=seed, split=split, num_repeats=num_repeats
   )
-  # Value v becomes 255 - v by flipping its bits.
-  flips = np.where(images > _THRESHOLD, np.uint8(255), np.uint8(0))
-  output = np.empty((len(rows), _CROP, _CROP, 3), np.uint8)
-  for start in range(0, len(rows), _CHUNK):
-    part = slice(start, start + _CHUNK)
-    crops = windows[ys[part], 3 * xs[part]].reshape(-1, _CROP, _CROP, 3)
-    np.bitwise_xor(crops, flips[rows[part], ..., None], out=output[part])
-  return output
+  return recipe.read(np.arange(len(recipe)), MODALITIES)
+
+
+class Recipe:
+  """The tuples of `make_tuples`, made when they are asked for.
+
+  Attributes:
+    shapes: modality name -> shape of an item.
+  """
+
+  def __init__(
+    self,
+    digits: digits_lib.Digits,
+    backgrounds: list[np.ndarray],
+    *,
+    seed: int,
+    split: str,
+    num_repeats: int = 1,
+  ):
+    _check(digits, backgrounds, seed, split, num_repeats)
+    self.shapes: dict[str, tuple[int, ...]] = dict.fromkeys(
+      MODALITIES, (_CROP, _CROP, 3)
+    )
+    by_digit = [
+      np.flatnonzero(digits.labels == digit) for digit in range(NUM_CLASSES)
+    ]
+    counts = [len(rows) for rows in by_digit]
+    # labels[order] is sorted; a stable sort keeps repeats in order.
+    labels = np.repeat(np.arange(NUM_CLASSES, dtype=np.int32), counts)
+    labels = np.tile(labels, num_repeats)
+    order = np.argsort(labels, kind='stable')
+    self._labels = labels[order]
+    # Value v becomes 255 - v by flipping its bits.
+    self._flips = np.where(
+      digits.images > _THRESHOLD, np.uint8(255), np.uint8(0)
+    )
+    self._windows, self._places = {}, {}
+    for m, (name, background) in enumerate(
+      zip(MODALITIES, backgrounds, strict=True)
+    ):
+      height, width = background.shape[:2]
+      # Colours of a row side by side, so that a crop is 28 runs of 84 bytes.
+      self._windows[name] = np.lib.stride_tricks.sliding_window_view(
+        np.ascontiguousarray(background).reshape(height, 3 * width),
+        (_CROP, 3 * _CROP),
+      )
+      rows, ys, xs = [], [], []
+      for repeat in range(num_repeats):
+        rng = np.random.default_rng([seed, _SPLITS.index(split), repeat, m])
+        rows += [rng.permutation(members) for members in by_digit]
+        ys.append(rng.integers(max(height - _CROP, 1), size=sum(counts)))
+        xs.append(rng.integers(max(width - _CROP, 1), size=sum(counts)))
+      self._places[name] = [
+        np.concatenate(parts)[order] for parts in (rows, ys, xs)
+      ]
+
+  def __len__(self) -> int:
+    return len(self._labels)
+
+  def read(
+    self, rows: np.ndarray, names: Sequence[str]
+  ) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """The tuples `rows`; see `records.Records.read`."""
+    inputs = {name: self._compose(name, rows) for name in names}
+    return inputs, self._labels[rows]
+
+  def _compose(self, name: str, rows: np.ndarray) -> np.ndarray:
+    """Crops of the background, inverted where the digits have ink."""
+    windows, places = self._windows[name], self._places[name]
+    output = np.empty((len(rows), _CROP, _CROP, 3), np.uint8)
+    for start in range(0, len(rows), _CHUNK):
+      part = slice(start, start + _CHUNK)
+      images, ys, xs = (place[rows[part]] for place in places)
+      crops = windows[ys, 3 * xs].reshape(-1, _CROP, _CROP, 3)
+      flips = self._flips[images][..., None]
+      np.bitwise_xor(crops, flips, out=output[part])
+    return output
 
 
 def _check(
@@ -168,8 +202,9 @@ def load(
   num_repeats: int = 1,
   embedded_repeats: int | None = None,
   allow_download: bool = False,
+  in_memory: bool = True,
 ) -> Dataset:
-  """PolyMNIST made in memory from digits and backgrounds.
+  """PolyMNIST made from digits and backgrounds.
 
   Args:
     digits: one of `digits.SOURCES`; see `digits.find_digits`.
@@ -183,6 +218,8 @@ def load(
     embedded_repeats: taken for `num_repeats` if the digits are the embedded
       ones, of which there are few.
     allow_download: whether MNIST may be fetched.
+    in_memory: False makes training tuples whenever they are taken; `train` is
+      then a sample of `streamed`.
 
   Returns:
     The data set; MNIST gives 60,000 and 10,000 tuples, 0.8 GB.
@@ -198,15 +235,15 @@ def load(
   if found.is_embedded and embedded_repeats is not None:
     num_repeats = embedded_repeats
   pictures = backgrounds_lib.find_backgrounds(backgrounds, directory)
-  train = Split(
-    *make_tuples(
-      found.train,
-      pictures.images,
-      seed=seed,
-      split='train',
-      num_repeats=num_repeats,
-    )
+  recipe = Recipe(
+    found.train,
+    pictures.images,
+    seed=seed,
+    split='train',
+    num_repeats=num_repeats,
   )
+  streamed = Streamed(recipe, MODALITIES, np.arange(len(recipe)))
+  train = sample(streamed) if not in_memory else streamed.take(streamed.rows)
   test = Split(
     *make_tuples(found.test, pictures.images, seed=seed, split='test')
   )
@@ -218,14 +255,15 @@ def load(
     train=train,
     test=test,
     source=(
-      f'PolyMNIST of {len(train.labels):,} + {len(test.labels):,} tuples (seed'
+      f'PolyMNIST of {len(recipe):,} + {len(test.labels):,} tuples (seed'
       f' {seed}{repeats}): {found.source}; backgrounds {pictures.source}'
     ),
     substituted=' '.join(
       filter(None, (found.substituted, pictures.substituted))
     )
     or None,
-    fingerprint=fingerprint(train, test),
+    fingerprint=fingerprint(train if in_memory else streamed, test),
+    streamed=None if in_memory else streamed,
   )
 
 
@@ -249,6 +287,30 @@ def load_prepared(directory: str | os.PathLike[str]) -> Dataset:
     name=NAME,
     modalities=MODALITIES,
     num_classes=NUM_CLASSES,
+  )
+
+
+def load_streamed(
+  *, directory: str | os.PathLike[str], options: Mapping[str, Any]
+) -> Dataset:
+  """The same, whose training split stays on the disk; see `prepared.stream`.
+
+  Args:
+    directory: see `load_prepared`.
+    options: of `polymnist_builder.Polymnist`, which the copy must have.
+
+  Raises:
+    FileNotFoundError: if there is no copy.
+    ValueError: if the copy is damaged, or was prepared with other options.
+  """
+  return prepared.stream(
+    directory,
+    _read,
+    name=NAME,
+    modalities=MODALITIES,
+    num_classes=NUM_CLASSES,
+    shape=(_CROP, _CROP, 3),
+    options=options,
   )
 
 

@@ -27,7 +27,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from mmjsd_jax.data import polymnist
-from mmjsd_jax.data.dataset import Dataset, Split
+from mmjsd_jax.data.dataset import Dataset, Split, Streamed
 from mmjsd_jax.data.in_memory_builder import InMemoryBuilder
 
 
@@ -50,7 +50,6 @@ class Polymnist(InMemoryBuilder):
   VERSION = tfds.core.Version('1.0.0')
   RELEASE_NOTES = {'1.0.0': 'First release.'}
   TITLE = 'PolyMNIST'
-  TUPLE_BYTES = 5 * 28 * 28 * 3 + 240  # and room for names and lengths
 
   def __init__(
     self,
@@ -101,14 +100,17 @@ class Polymnist(InMemoryBuilder):
   def _load(self) -> Dataset:
     backgrounds = tuple(self._options['backgrounds'])
     options = self._options | {'backgrounds': backgrounds}
-    return polymnist.load(**options, allow_download=self._allow_download)
+    return polymnist.load(
+      **options, allow_download=self._allow_download, in_memory=False
+    )
 
   def _generate_examples(
-    self, split: Split
+    self, split: Split | Streamed, rows: range
   ) -> Iterator[tuple[int, dict[str, Any]]]:
-    for row, label in enumerate(split.labels):
-      example = {name: images[row] for name, images in split.inputs.items()}
-      yield row, {**example, 'label': int(label)}
+    tuples = split.take(np.arange(rows.start, rows.stop))
+    for index, row in enumerate(rows):
+      example = {name: items[index] for name, items in tuples.inputs.items()}
+      yield row, {**example, 'label': int(tuples.labels[index])}
 
 
 _CITATION = """\

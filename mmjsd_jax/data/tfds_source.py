@@ -82,7 +82,14 @@ class TfdsSource(NamedTuple):
     if not self.has_copy(root):
       self._download(tfds, root)
     folder = root / self.name / self.version
-    return read_copy(tfds, folder, self._read)[-1]
+    return read_copy(
+      tfds,
+      folder,
+      lambda builder: {
+        name: self._read(builder.as_data_source(name))
+        for name in ('train', 'test')
+      },
+    )[-1]
 
   def _read(self, source: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
     images = np.empty((len(source), *self.shape), np.uint8)
@@ -110,16 +117,16 @@ class TfdsSource(NamedTuple):
 
 
 def read_copy(
-  tfds: Any, folder: pathlib.Path, read_fn: Callable[[Sequence[Any]], _Read]
-) -> tuple[str, dict[str, Any], dict[str, _Read]]:
-  """Name, metadata and both splits of a prepared copy.
+  tfds: Any, folder: pathlib.Path, read_fn: Callable[[Any], _Read]
+) -> tuple[str, dict[str, Any], _Read]:
+  """Name and metadata of a prepared copy, and what is read of it.
 
   A copy may come from a stranger: that it runs no code is checked first.
 
   Args:
     tfds: the module.
     folder: holds dataset_info.json.
-    read_fn: examples of a split to what is wanted of them.
+    read_fn: TFDS's builder of the copy to what is wanted of it.
 
   Raises:
     ValueError: if the copy is damaged, or names classes that are not TFDS's
@@ -128,10 +135,7 @@ def read_copy(
   try:
     _check_features(folder / 'features.json')
     builder = tfds.builder_from_directory(folder)
-    splits = {
-      name: read_fn(builder.as_data_source(name)) for name in ('train', 'test')
-    }
-    return builder.name, dict(builder.info.metadata or {}), splits
+    return builder.name, dict(builder.info.metadata or {}), read_fn(builder)
   except Exception as error:  # TFDS, protobuf and ArrayRecord raise any kind
     what = ' '.join(str(error).split())
     raise ValueError(
