@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from mmjsd_jax import hosts
 from mmjsd_jax.blocks import Block, Blocks, Resident
 from mmjsd_jax.checkpoint import Checkpoints
 from mmjsd_jax.data.dataset import Split, Streamed
@@ -265,7 +266,11 @@ def _train_together(
   data, _ = feed.at(step)
   all_settings = [member.settings for member in members]
   hyper = stack_hypers(all_settings, mesh)
-  state = stack_states([m.beginning.state for m in members], mesh)
+  state = stack_states(
+    [member.beginning.state for member in members],
+    mesh,
+    shard=settings.shard_params,
+  )
   epoch = first_epochs(all_settings, data, step, mesh)
   validation_loss = None
   if validation is not None:
@@ -406,7 +411,8 @@ class _Clock:
     """Notes that a dispatch of so many steps is done."""
     now = time.monotonic()
     rate = num_steps / (now - self._last_dispatch)
-    self.dispatch_length = max(1, int(rate * DISPATCH_SECONDS))
+    length = max(1, int(rate * DISPATCH_SECONDS))
+    self.dispatch_length = hosts.from_first(min(length, 2**31 - 1))
     self._last_dispatch = now
 
   def lap(self, step: int) -> tuple[float, float]:

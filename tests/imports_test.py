@@ -76,6 +76,7 @@ TABLE = (
   Entry('validation', ()),
   Entry('config', ('ml_collections',)),
   # Running.
+  Entry('hosts', ('jax', 'numpy')),
   Entry('order', ('jax',)),
   Entry('blocks', _MATHS, lazily=('grain',)),
   Entry('step', _RUNNING),

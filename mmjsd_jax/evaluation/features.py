@@ -17,6 +17,7 @@ import numpy as np
 from flax import linen as nn
 from jax.typing import ArrayLike
 
+from mmjsd_jax import hosts
 from mmjsd_jax.evaluation import chunks
 
 # Images [B, H, W, C], float32 in [0, 1] -> features [B, D].
@@ -34,7 +35,8 @@ def extract(
     feature_fn: the network; called on `chunk_size` images at a time, always as
       many, so that it is compiled once.
     images: uint8 in [0, 255] or floats in [0, 1]. Shape [N, H, W, C].
-    chunk_size: images per call; fewer where there are fewer.
+    chunk_size: images per call; fewer where there are fewer, and more where
+      devices share them.
 
   Raises:
     ValueError: images of another shape, or features that are not [B, D].
@@ -42,9 +44,10 @@ def extract(
   if images.ndim != 4 or not len(images):
     raise ValueError(f'expected images [N, H, W, C], got {images.shape}')
   parts = []
-  size = min(chunk_size, len(images))
+  size = chunks.shared_size(min(chunk_size, len(images)))
   for chunk in chunks.padded_chunks(len(images), size):
-    found = np.asarray(feature_fn(to_float(images[chunk.rows])), np.float32)
+    found = feature_fn(to_float(chunks.put(images[chunk.rows])))
+    found = np.asarray(hosts.fetch(found), np.float32)
     if found.ndim != 2 or len(found) != size:
       raise ValueError(
         f'expected features of shape [{size}, D] of {size} images, got'
