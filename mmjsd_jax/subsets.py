@@ -128,9 +128,6 @@ def posteriors(
     'always': np.ones(len(table), bool),
   }[prior_expert]
   rows = jnp.asarray(table, dtype)
-  # 'highest': GPUs and TPUs would round precisions to 10 or 8 bits.
-  sums = jax.tree.map(
-    lambda leaf: jnp.tensordot(rows, leaf, 1, precision='highest'), natural
-  )
+  sums = jax.tree.map(lambda leaf: gaussian.sums(rows, leaf), natural)
   prior = jnp.asarray(with_prior, dtype)[:, None, None]
   return gaussian.from_natural(Natural(sums.precision + prior, sums.shift))
