@@ -8,9 +8,29 @@ from flax import linen as nn
 
 from mmjsd_jax import likelihoods
 from mmjsd_jax.modalities import mnist_image, polymnist_image, svhn_image, text
-from mmjsd_jax.model import Modality, pixels_to_float
+from mmjsd_jax.model import Modality, Model, pixels_to_float
 
 Colour = tuple[float, ...]
+
+
+def gathered(model: Model) -> Model:
+  """The same model with convolutions that stay fast under vmap.
+
+  As gathers and matrix products: those of XLA become grouped convolutions.
+  """
+
+  def clone(network: nn.Module) -> nn.Module:
+    has_backend = 'backend' in type(network).__dataclass_fields__
+    return network.clone(backend='gather') if has_backend else network
+
+  return model._replace(
+    modality_list=tuple(
+      modality._replace(
+        encoder=clone(modality.encoder), decoder=clone(modality.decoder)
+      )
+      for modality in model.modality_list
+    )
+  )
 
 
 def make_modalities(

@@ -129,6 +129,13 @@ class Checkpoints:
     order = self._by_loss(damaged=-math.inf)
     return self._first_whole(like, order, remove_damaged=False)
 
+  def remove_after(self, step: int) -> None:
+    """Removes what is newer than `step`."""
+    self.wait()
+    for newer in self.steps():
+      if newer > step:
+        self._remove(newer)
+
   def wait(self) -> None:
     """Returns when everything is on disk.
 

@@ -5,6 +5,7 @@ key fails at start. Only this module, main and run see it; below, functions take
 plain arguments.
 """
 
+import copy
 import json
 from typing import Any
 
@@ -74,6 +75,15 @@ def default() -> ml_collections.ConfigDict:
   # A loss or gradient that is not finite: 'stop', 'skip' the step's update, or
   # 'restore' the newest checkpoint and halve the learning rate.
   train.non_finite = 'stop'
+
+  # Runs that differ in these numbers, all combinations, trained together: such
+  # as '0:5' or '0.5,1,2.5'; '' is the number above alone.
+  population = config.population = ml_collections.ConfigDict()
+  population.seed = ''
+  population.beta = ''
+  population.beta_style = ''
+  population.learning_rate = ''
+  population.together = 0  # in one program; 1 is in turn, 0 is by measurement
 
   evaluation = config.evaluation = ml_collections.ConfigDict()
   evaluation.checkpoint = 'final'  # or 'best'
@@ -151,6 +161,29 @@ def validate_for_modalities(
     ValueError: names the key, what was expected and what was got.
   """
   validation.check_modalities(_values(config), modalities)
+
+
+# Lists of config.population to the keys whose values they are.
+POPULATION_KEYS = {
+  'seed': 'seed',
+  'beta': 'objective.beta',
+  'beta_style': 'objective.beta_style',
+  'learning_rate': 'train.learning_rate',
+}
+
+
+def is_population(config: ml_collections.ConfigDict) -> bool:
+  """Whether it is of several runs that are trained together."""
+  return any(config.population[name] for name in POPULATION_KEYS)
+
+
+def without_population(
+  config: ml_collections.ConfigDict,
+) -> ml_collections.ConfigDict:
+  """What the runs of a population share."""
+  shared = copy.deepcopy(config)
+  shared.population = default().population
+  return shared
 
 
 def num_steps(config: ml_collections.ConfigDict, num_examples: int) -> int:

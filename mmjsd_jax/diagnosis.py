@@ -14,6 +14,7 @@ from mmjsd_jax.step import (
   Settings,
   TrainState,
   make_batch,
+  make_hyper,
   make_order,
   metrics_and_grads,
 )
@@ -38,11 +39,12 @@ def _num_bad(
   model: Model, settings: Settings, state: TrainState, data: Data
 ) -> dict[str, tuple[int, jax.Array]]:
   """Name -> its place in the order, and how many numbers are not finite."""
+  hyper = make_hyper(settings)
   order = make_order(settings, data.num_examples)
   rows = order.batch(state.step, order.epoch(state.step))
-  batch = make_batch(model, settings, state, data, rows)
+  batch = make_batch(model, hyper, state, data, rows)
   posteriors = model.encode(state.params, batch)
-  metrics, grads = metrics_and_grads(model, settings, state, data, rows)
+  metrics, grads = metrics_and_grads(model, settings, hyper, state, data, rows)
   named: dict[str, Any] = {}
   for name in model.modalities:
     named[f'parameters of {name}'] = state.params[name]

@@ -76,18 +76,22 @@ def load(spec: str) -> Sweep:
   return sweep._replace(base=os.path.relpath(base).removesuffix(':'))
 
 
-def points(sweep: Sweep) -> list[Point]:
+def points(
+  sweep: Sweep, base: ml_collections.ConfigDict | None = None
+) -> list[Point]:
   """The runs, all of one seed before those of the next.
 
   Args:
     sweep: of `load`.
+    base: the configuration that points share; None for that of the sweep's
+      file.
 
   Raises:
     ValueError: an empty grid, an unknown key, or a value that cannot work.
     OSError: the base's file is not there.
   """
   _check(sweep)
-  base = _from_file(sweep.base)
+  base = base or _from_file(sweep.base)
   if not isinstance(base, ml_collections.ConfigDict):
     raise ValueError(
       f'expected get_config of {sweep.base} to return a ConfigDict, got a '

@@ -59,6 +59,11 @@ def prepare(
     OSError: files that are missing or cannot be read or written.
   """
   configuration.validate(config)
+  if configuration.is_population(config):
+    raise ValueError(
+      'config.population must be empty for a single run, such as a point of a '
+      'sweep; give the lists to the sweep'
+    )
   check_devices(config.train.batch_size, make_mesh())
   workdirs.check(workdir, config, mode)
   inception = None
@@ -97,6 +102,28 @@ def prepare(
   ):
     _log.info('%s', line)
   return job
+
+
+def with_numbers(
+  job: Job,
+  config: ml_collections.ConfigDict,
+  workdir: pathlib.Path,
+  command: str,
+) -> Job:
+  """The same job with a configuration that differs in plain numbers alone.
+
+  Raises:
+    ValueError: the workdir holds another run.
+    OSError: it cannot be written, or is in use.
+  """
+  workdirs.check(workdir, config, job.mode)
+  workdirs.check_data(workdir, job.dataset)
+  return job._replace(
+    config=config,
+    workdir=workdir,
+    command=command,
+    settings=_make_settings(config, job.model, job.settings.num_steps),
+  )
 
 
 def before_data(model: Model) -> Model:

@@ -28,8 +28,22 @@ _log = logging.getLogger(__name__)
 class Journal:
   """Writes every `Progress` to metrics.jsonl, TensorBoard and the terminal."""
 
-  def __init__(self, workdir: pathlib.Path, *, first_step: int, num_steps: int):
-    """Opens the files of `workdir` to go on behind `first_step`."""
+  def __init__(
+    self,
+    workdir: pathlib.Path,
+    *,
+    first_step: int,
+    num_steps: int,
+    name: str = '',
+  ):
+    """Opens the files of `workdir` to go on behind `first_step`.
+
+    Args:
+      workdir: the run's folder.
+      first_step: lines up to this one are kept.
+      num_steps: of the whole run.
+      name: tells the run from others in the terminal.
+    """
     self._path = workdir / 'metrics.jsonl'
     kept = [
       line for line in read_metrics(workdir) if line['step'] <= first_step
@@ -40,10 +54,15 @@ class Journal:
     self._file = self._path.open('a', encoding='utf-8')
     self._board = _Board(workdir / 'tensorboard', first_step)
     self._num_steps = num_steps
+    self._prefix = f'{name}, ' if name else ''
     self._bar = None
     if sys.stderr.isatty():
       self._bar = tqdm(
-        total=num_steps, initial=first_step, unit='step', dynamic_ncols=True
+        desc=name or None,
+        total=num_steps,
+        initial=first_step,
+        unit='step',
+        dynamic_ncols=True,
       )
 
   def write(self, progress: Progress) -> None:
@@ -78,7 +97,12 @@ class Journal:
       self._bar.update(progress.step - self._bar.n)
     else:
       _log.info(
-        'step %d of %d: %s, %s', progress.step, self._num_steps, loss, rate
+        '%sstep %d of %d: %s, %s',
+        self._prefix,
+        progress.step,
+        self._num_steps,
+        loss,
+        rate,
       )
 
 

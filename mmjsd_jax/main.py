@@ -13,7 +13,7 @@ import jax  # noqa: E402
 from absl import app, flags  # noqa: E402
 from ml_collections import config_flags  # noqa: E402
 
-from mmjsd_jax import command, run  # noqa: E402
+from mmjsd_jax import command, population, run  # noqa: E402
 from mmjsd_jax import config as configuration  # noqa: E402
 from mmjsd_jax import job as jobs  # noqa: E402
 from mmjsd_jax import workdir as workdirs  # noqa: E402
@@ -40,19 +40,44 @@ def main(argv: list[str]) -> None:
       if len(argv) > 1:
         raise ValueError(f'unexpected arguments {argv[1:]}; flags need --')
       config, workdir = _config_and_workdir()
-      job = jobs.prepare(config, workdir, mode=_MODE.value, command=_command())
+      work = (_population if configuration.is_population(config) else _run)(
+        config, workdir
+      )
     except (ValueError, OSError, ImportError) as error:
       command.exit_with(error)
     try:
-      run.execute(job, interrupted)
+      work(interrupted)
     except Stopped as stop:
       interrupted.exit(stop)
-    except (NonFiniteLoss, OSError) as error:
+    except (NonFiniteLoss, MemoryError, OSError) as error:
       command.exit_with(error)
     except jax.errors.JaxRuntimeError as error:
       if 'RESOURCE_EXHAUSTED' not in str(error):
         raise
       command.exit_with(f'the device has not enough memory: {error}')
+
+
+def _run(config, workdir):
+  """What executes a single run, which has been found possible."""
+  job = jobs.prepare(config, workdir, mode=_MODE.value, command=_command())
+  return functools.partial(run.execute, job)
+
+
+def _population(config, workdir):
+  """What executes a population, which has been found possible."""
+  prepared = population.prepare(
+    config, workdir, mode=_MODE.value, argv=sys.argv[1:]
+  )
+
+  def execute(interrupted):
+    if failed := population.execute(prepared, interrupted):
+      command.exit_with(
+        f'{len(failed)} of {len(prepared.jobs)} members failed: '
+        f'{", ".join(failed)}',
+        status=1,
+      )
+
+  return execute
 
 
 def _config_and_workdir():

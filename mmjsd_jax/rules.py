@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from mmjsd_jax import mixture, objectives
 from mmjsd_jax.data import digits, mnist_svhn_text
 from mmjsd_jax.files import FILE_NAME, is_file_name
+from mmjsd_jax.number_lists import MAX_NUMBERS, parse_numbers
 from mmjsd_jax.objectives import Objective
 
 DATASETS = ('polymnist', 'mnist_svhn_text')
@@ -58,6 +59,21 @@ def _each(rule: Rule) -> Rule:
   )
 
 
+def _listed(rule: Rule) -> Rule:
+  def holds(text: Any) -> bool:
+    try:
+      numbers = parse_numbers(text)
+    except (AttributeError, ValueError):
+      return False
+    return all(map(rule.holds, numbers))
+
+  return Rule(
+    f"at most {MAX_NUMBERS} different numbers such as '0:5' or '0.5,1,2.5', or "
+    f"'', each {rule.expected}",
+    holds,
+  )
+
+
 def _or_none(rule: Rule) -> Rule:
   return Rule(
     f'{rule.expected}, or None',
@@ -92,6 +108,7 @@ _SEED = _integer(0, 2**32 - 1)  # JAX would cut off what is beyond 32 bits
 _SIZE = _integer(1, 4096)
 # The papers' largest is 384. The product of three is squared in a float32.
 _WEIGHT = _number(0, 1e4)
+_RATE = _number(1e-12, 1)
 
 
 def _field(name: str, kind: type) -> Rule:
@@ -139,11 +156,16 @@ RULES: dict[str, Rule] = {
   'train.batch_size': _integer(1, 2**16),
   'train.num_epochs': _integer(0),
   'train.num_steps': _integer(0),
-  'train.learning_rate': _number(1e-12, 1),
+  'train.learning_rate': _RATE,
   'train.log_every': _integer(1),
   'train.checkpoint_every': _integer(1),
   'train.keep_checkpoints': _integer(2),  # one to fall back to
   'train.non_finite': _one_of(NON_FINITE),
+  'population.seed': _listed(_SEED),
+  'population.beta': _listed(_WEIGHT),
+  'population.beta_style': _listed(_WEIGHT),
+  'population.learning_rate': _listed(_RATE),
+  'population.together': _integer(0, MAX_NUMBERS),
   'evaluation.checkpoint': _one_of(('final', 'best')),
   'evaluation.seed': _SEED,
   'evaluation.subsets': _each(_TEXT),

@@ -5,6 +5,7 @@ import functools
 import logging
 import math
 import time
+from collections.abc import Sequence
 
 import jax
 
@@ -21,9 +22,17 @@ from mmjsd_jax.files import cache_dir
 from mmjsd_jax.interruption import Interruption
 from mmjsd_jax.job import Job, before_data
 from mmjsd_jax.journal import Journal
+from mmjsd_jax.members import member_mesh
 from mmjsd_jax.order import make_mesh
 from mmjsd_jax.step import init_params, init_state
-from mmjsd_jax.train import NonFiniteLoss, begin, train
+from mmjsd_jax.train import (
+  Member,
+  NonFiniteLoss,
+  begin,
+  begin_together,
+  train,
+  train_together,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -122,6 +131,64 @@ def _train_on(
       journal.write(progress)
   finally:
     journal.close()
+
+
+def train_members(
+  jobs: Sequence[Job], interruption: Interruption
+) -> dict[int, NonFiniteLoss]:
+  """Trains together jobs that differ in plain numbers alone.
+
+  Returns:
+    Index of a member that had to be taken out to why.
+
+  Raises:
+    Stopped: interrupted; the same jobs go on.
+    OSError: a workdir is in use, or something cannot be written.
+  """
+  failed: dict[int, NonFiniteLoss] = {}
+  with contextlib.ExitStack() as stack:
+    runs = []
+    for job in jobs:
+      stack.enter_context(
+        workdirs.claimed(job.workdir, job.config, job.dataset, job.mode)
+      )
+      keep = job.config.train.keep_checkpoints
+      checkpoints = Checkpoints(job.workdir, keep=keep)
+      stack.callback(checkpoints.close)
+      runs.append((job.settings, checkpoints))
+    beginnings = begin_together(jobs[0].model, runs)
+    first_step = int(beginnings[0].state.step)
+    if first_step:
+      _log.info('%d members go on from step %d', len(jobs), first_step)
+    journals = []
+    for job in jobs:
+      journals.append(
+        Journal(
+          job.workdir,
+          first_step=first_step,
+          num_steps=job.settings.num_steps,
+          name=job.workdir.name,
+        )
+      )
+      stack.callback(journals[-1].close)
+    members = [
+      Member(*run, beginning)
+      for run, beginning in zip(runs, beginnings, strict=True)
+    ]
+    for index, told in train_together(
+      jobs[0].model,
+      members,
+      jobs[0].training,
+      jobs[0].validation,
+      member_mesh(len(jobs)),
+      stop_requested=interruption.requested,
+    ):
+      if isinstance(told, NonFiniteLoss):
+        _log.warning('%s is taken out: %s', jobs[index].workdir.name, told)
+        failed[index] = told
+      else:
+        journals[index].write(told)
+  return failed
 
 
 def _evaluate(

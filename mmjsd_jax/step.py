@@ -1,4 +1,4 @@
-"""One training step, and the jitted, donated program of many.
+"""One training step of one run.
 
 The batch of step t, and every draw in it, is a function of (seed, t): the step
 number is the whole state of data and randomness. A run that stops and goes on
@@ -37,6 +37,27 @@ class Settings(NamedTuple):
   non_finite: str = 'stop'  # of rules.NON_FINITE
 
 
+class Hyper(NamedTuple):
+  """What members of a population may differ in.
+
+  Arguments of compiled programs and not constants in them: runs that differ in
+  nothing else share a program.
+
+  Attributes:
+    keys: for parameters, order of examples, draws, and access to examples.
+    learning_rate: float32.
+    beta: float32.
+    beta_style: float32.
+    is_out: Bool, whether others go on where this member is not finite.
+  """
+
+  keys: jax.Array
+  learning_rate: jax.Array
+  beta: jax.Array
+  beta_style: jax.Array
+  is_out: jax.Array
+
+
 class Tally(NamedTuple):
   """What the next line of metrics is made of."""
 
@@ -56,13 +77,15 @@ class TrainState(NamedTuple):
   rate_scale: jax.Array  # float32, of the learning rate
 
 
-class Report(NamedTuple):
-  """What of the state the host reads; unlike the state it is not donated."""
-
-  step: jax.Array
-  tally: Tally
-  num_skipped: jax.Array
-  rate_scale: jax.Array
+def make_hyper(settings: Settings) -> Hyper:
+  """That of a single run."""
+  return Hyper(
+    _keys(settings.seed),
+    jnp.float32(settings.learning_rate),
+    jnp.float32(settings.beta),
+    jnp.float32(settings.beta_style),
+    jnp.zeros((), bool),
+  )
 
 
 def init_params(model: Model, settings: Settings) -> Params:
@@ -76,7 +99,7 @@ def init_state(model: Model, settings: Settings, mesh: Mesh) -> TrainState:
   params = init_params(model, settings)
   state = TrainState(
     params,
-    jax.jit(_optimizer(settings).init)(params),
+    jax.jit(_optimizer(settings.learning_rate).init)(params),
     jnp.zeros((), jnp.int32),
     _no_steps(model),
     jnp.zeros((), jnp.int32),
@@ -88,99 +111,76 @@ def init_state(model: Model, settings: Settings, mesh: Mesh) -> TrainState:
 
 def make_order(settings: Settings, num_examples: int) -> Order:
   """The order in which a run goes through so many examples."""
-  _, key_order, *_ = _keys(settings.seed)
-  return Order(key_order, num_examples, settings.batch_size)
+  return _order(make_hyper(settings), settings, num_examples)
 
 
-def first_epoch(
-  settings: Settings, data: Data, step: int, mesh: Mesh
-) -> jax.Array:
-  """The order of the epoch that `step` is in, to begin `train_steps` with."""
-  order = make_order(settings, data.num_examples)
-  everywhere = NamedSharding(mesh, PartitionSpec())
-  return jax.device_put(order.epoch(jnp.int32(step)), everywhere)
+def take_step(
+  model: Model,
+  settings: Settings,
+  mesh: Mesh,
+  hyper: Hyper,
+  state: TrainState,
+  epoch: jax.Array,
+  data: Data,
+) -> tuple[TrainState, jax.Array, jax.Array]:
+  """The next step: state, order of the epoch, and whether it was finite.
 
+  One that is not, in loss or gradient, updates nothing but their counts.
 
-def make_train_steps(
-  model: Model, settings: Settings, mesh: Mesh
-) -> jax.stages.Wrapped:
-  """A jitted (state, epoch, data, num_steps) -> (state, epoch, report, finite).
-
-  `num_steps` is dynamic: one compilation serves any number of steps, and how a
-  run is cut into dispatches changes nothing. State and epoch are donated. It
-  ends, with `finite` False, before a step whose loss or gradient is not finite:
-  that step changes nothing.
+  Args:
+    model: what is trained.
+    settings: how, but for what is in `hyper`.
+    mesh: the devices; those along 'data' share the batch.
+    hyper: of `make_hyper`.
+    state: before the step.
+    epoch: the order of the epoch that the step before was in.
+    data: the training set.
   """
-  optimizer = _optimizer(settings)
-  over_devices = NamedSharding(mesh, PartitionSpec('data'))
-
-  def step(state: TrainState, data: Data, rows: jax.Array):
-    rows = jax.lax.with_sharding_constraint(rows, over_devices)
-    metrics, grads = metrics_and_grads(model, settings, state, data, rows)
-    metrics['gradient_norm'] = optax.tree.norm(grads)
-    finite = jnp.isfinite(metrics['loss']) & jnp.isfinite(
-      metrics['gradient_norm']
+  order = _order(hyper, settings, data.num_examples)
+  epoch = order.next_epoch(state.step, epoch)
+  rows = order.batch(state.step, epoch)
+  if 'data' in mesh.axis_names:
+    rows = jax.lax.with_sharding_constraint(
+      rows, NamedSharding(mesh, PartitionSpec('data'))
     )
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    updates = jax.tree.map(lambda leaf: leaf * state.rate_scale, updates)
-    tally = _tally(model, settings, state)
-    new_state = state._replace(
-      params=optax.apply_updates(state.params, updates),
-      opt_state=opt_state,
-      step=state.step + 1,
-      num_skipped_in_a_row=jnp.zeros((), jnp.int32),
-      tally=Tally(
-        jax.tree.map(jnp.add, tally.sums, metrics), tally.num_steps + 1
-      ),
-    )
-    state = jax.tree.map(
-      lambda new, old: jnp.where(finite, new, old), new_state, state
-    )
-    return state, finite
-
-  def steps(
-    state: TrainState, epoch: jax.Array, data: Data, num_steps: jax.Array
-  ):
-    order = make_order(settings, data.num_examples)
-
-    def goes_on(carry):
-      num_done, _, _, finite = carry
-      return finite & (num_done < num_steps)
-
-    def body(carry):
-      num_done, state, epoch, _ = carry
-      epoch = order.next_epoch(state.step, epoch)
-      state, finite = step(state, data, order.batch(state.step, epoch))
-      return num_done + 1, state, epoch, finite
-
-    carry = (jnp.zeros((), jnp.int32), state, epoch, jnp.ones((), bool))
-    _, state, epoch, finite = jax.lax.while_loop(goes_on, body, carry)
-    return state, epoch, report_of(state), finite
-
-  return jax.jit(steps, donate_argnums=(0, 1))
-
-
-def report_of(state: TrainState) -> Report:
-  """What of `state` the host reads."""
-  return Report(*(getattr(state, name) for name in Report._fields))
-
-
-def skip_step(
-  model: Model, settings: Settings, state: TrainState
-) -> TrainState:
-  """The state behind the next step, without that step's update."""
-  return state._replace(
-    step=state.step + 1,
-    tally=_tally(model, settings, state),
+  metrics, grads = metrics_and_grads(model, settings, hyper, state, data, rows)
+  metrics['gradient_norm'] = optax.tree.norm(grads)
+  finite = jnp.isfinite(metrics['loss']) & jnp.isfinite(
+    metrics['gradient_norm']
+  )
+  updates, opt_state = _optimizer(hyper.learning_rate).update(
+    grads, state.opt_state, state.params
+  )
+  updates = jax.tree.map(lambda leaf: leaf * state.rate_scale, updates)
+  tally = _tally(model, settings, state)
+  taken = TrainState(
+    params=optax.apply_updates(state.params, updates),
+    opt_state=opt_state,
+    step=state.step,
+    tally=Tally(
+      jax.tree.map(jnp.add, tally.sums, metrics), tally.num_steps + 1
+    ),
+    num_skipped=state.num_skipped,
+    num_skipped_in_a_row=jnp.zeros((), jnp.int32),
+    rate_scale=state.rate_scale,
+  )
+  skipped = state._replace(
+    tally=tally,
     num_skipped=state.num_skipped + 1,
     num_skipped_in_a_row=state.num_skipped_in_a_row + 1,
   )
+  chosen = jax.tree.map(
+    lambda new, old: jnp.where(finite, new, old), taken, skipped
+  )
+  # Whatever was chosen: members together share it.
+  chosen = chosen._replace(step=state.step + 1)
+  return chosen, epoch, finite
 
 
 def make_validation_loss(
   model: Model, settings: Settings, split: Split, mesh: Mesh
-) -> Callable[[Params], jax.Array]:
-  """A jitted function from parameters to the mean loss over `split`.
+) -> Callable[[Hyper, Params], jax.Array]:
+  """A jitted function from a member's parameters to the mean loss over `split`.
 
   In chunks of the batch size; the padding of the last one is masked out. The
   same draws at every call.
@@ -190,13 +190,14 @@ def make_validation_loss(
   padded = num_chunks * settings.batch_size
   rows = np.arange(padded).reshape(num_chunks, -1)
   data = to_device(split, mesh)
-  _, _, key_noise, key_access = _keys(settings.seed)
   no_step = 2**32 - 1
-  key_chunks = jax.random.fold_in(key_noise, no_step)
-  key_access = jax.random.fold_in(key_access, no_step)
 
   @jax.jit
-  def loss(params: Params, data: Data) -> jax.Array:
+  def loss(hyper: Hyper, params: Params, data: Data) -> jax.Array:
+    _, _, key_noise, key_access = hyper.keys
+    key_chunks = jax.random.fold_in(key_noise, no_step)
+    key_access = jax.random.fold_in(key_access, no_step)
+
     def chunk(index_and_rows):
       index, rows = index_and_rows
       batch = model.access(
@@ -204,59 +205,62 @@ def make_validation_loss(
         data.batch(jnp.minimum(rows, num_examples - 1)),
       )
       key = jax.random.fold_in(key_chunks, index)
-      terms = _terms(params, model, settings, key, batch, settings.beta)
+      terms = _terms(params, model, settings, hyper, key, batch, hyper.beta)
       return -jnp.sum(jnp.where(rows < num_examples, terms.objective, 0))
 
     sums = jax.lax.map(chunk, (jnp.arange(num_chunks), jnp.asarray(rows)))
     return jnp.sum(sums) / num_examples
 
-  return lambda params: loss(params, data)
+  return lambda hyper, params: loss(hyper, params, data)
 
 
 def metrics_and_grads(
   model: Model,
   settings: Settings,
+  hyper: Hyper,
   state: TrainState,
   data: Data,
   rows: jax.Array,
 ) -> tuple[dict[str, jax.Array], Params]:
-  """Those of the next step, on the examples `rows`."""
-  _, _, key_noise, _ = _keys(settings.seed)
+  """Those of one member's next step, on the examples `rows`."""
+  _, _, key_noise, _ = hyper.keys
   (_, metrics), grads = jax.value_and_grad(_loss, has_aux=True)(
     state.params,
     model,
     settings,
+    hyper,
     jax.random.fold_in(key_noise, state.step),
-    make_batch(model, settings, state, data, rows),
-    _beta(settings, state.step),
+    make_batch(model, hyper, state, data, rows),
+    _beta(hyper, settings, state.step),
   )
   return metrics, grads
 
 
 def make_batch(
-  model: Model,
-  settings: Settings,
-  state: TrainState,
-  data: Data,
-  rows: jax.Array,
+  model: Model, hyper: Hyper, state: TrainState, data: Data, rows: jax.Array
 ) -> dict[str, jax.Array]:
-  """The examples `rows` as the next step sees them."""
-  *_, key_access = _keys(settings.seed)
+  """The examples `rows` as a member's next step sees them."""
+  *_, key_access = hyper.keys
   return model.access(
     jax.random.fold_in(key_access, state.step), data.batch(rows)
   )
 
 
-def _beta(settings: Settings, step: jax.Array) -> jax.Array:
+def _order(hyper: Hyper, settings: Settings, num_examples: int) -> Order:
+  _, key_order, *_ = hyper.keys
+  return Order(key_order, num_examples, settings.batch_size)
+
+
+def _beta(hyper: Hyper, settings: Settings, step: jax.Array) -> jax.Array:
   """beta at a step. MVAE's code and mmJSD's have such a warm-up too."""
   if not settings.beta_warmup_steps:
-    return jnp.float32(settings.beta)
-  return settings.beta * jnp.minimum(step / settings.beta_warmup_steps, 1)
+    return hyper.beta
+  return hyper.beta * jnp.minimum(step / settings.beta_warmup_steps, 1)
 
 
-def _loss(params, model, settings, key, batch, beta):
+def _loss(params, model, settings, hyper, key, batch, beta):
   """The mean negative objective over the batch, and its terms."""
-  terms = _terms(params, model, settings, key, batch, beta)
+  terms = _terms(params, model, settings, hyper, key, batch, beta)
   means = jax.tree.map(lambda leaf: jnp.mean(leaf, axis=-1), terms)
   return -means.objective, _metrics(model, means)
 
@@ -297,20 +301,22 @@ def _no_steps(model: Model) -> Tally:
   )
 
 
-def _terms(params, model, settings, key, batch, beta):
+def _terms(params, model, settings, hyper, key, batch, beta):
   return model.elbo(
     key,
     params,
     batch,
     beta=beta,
     likelihood_weights=jnp.asarray(settings.likelihood_weights),
-    beta_style=settings.beta_style,
+    beta_style=hyper.beta_style,
     style_weights=jnp.asarray(settings.style_weights),
   )
 
 
-def _optimizer(settings: Settings) -> optax.GradientTransformation:
-  return optax.adam(settings.learning_rate)
+def _optimizer(
+  learning_rate: jax.typing.ArrayLike,
+) -> optax.GradientTransformation:
+  return optax.adam(learning_rate)
 
 
 def _keys(seed: int) -> jax.Array:

@@ -4,10 +4,12 @@ In the workdir stand, beside a folder for every point, sweep.json, sweep.md and
 figures/.
 """
 
+import contextlib
+import functools
 import logging
 import pathlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -34,6 +36,7 @@ from mmjsd_jax.files import (
 )
 from mmjsd_jax.grid import Point, Sweep
 from mmjsd_jax.interruption import Interruption, Stopped
+from mmjsd_jax.job import Job
 from mmjsd_jax.measured import Measured
 from mmjsd_jax.sweep_curves import Chart
 from mmjsd_jax.tables import Results
@@ -84,15 +87,24 @@ def prepare(config: str, workdir: str | None, *, command: str) -> Plan:
     OSError: files that are missing.
   """
   sweep = grid.load(config)
-  points = grid.points(sweep)
-  for point in points:
-    _place(sweep, point)
-  for name in sweep.figures:
+  folder = pathlib.Path(workdir or pathlib.Path('runs', file_name(sweep.name)))
+  plan = Plan(sweep, grid.points(sweep), folder, command)
+  check(plan)
+  return plan
+
+
+def check(plan: Plan) -> None:
+  """Refuses a sweep that cannot work, or a workdir with other things.
+
+  Raises:
+    ValueError: see above.
+  """
+  for point in plan.points:
+    _place(plan.sweep, point)
+  for name in plan.sweep.figures:
     if name not in FIGURES:
       raise ValueError(f'expected figures of {tuple(FIGURES)}, got {name!r}')
-  folder = pathlib.Path(workdir or pathlib.Path('runs', file_name(sweep.name)))
-  _check_workdir(folder, sweep)
-  return Plan(sweep, points, folder, command)
+  _check_workdir(plan.workdir, plan.sweep)
 
 
 def execute(
@@ -105,21 +117,48 @@ def execute(
     OSError: another process works in the workdir, or sweep.json, figures or
       page cannot be written. What fails at a point is in its outcome.
   """
+  with claimed(plan) as outcomes:
+    run_points(plan, outcomes, functools.partial(_prepare, plan), interruption)
+  return outcomes
+
+
+@contextlib.contextmanager
+def claimed(plan: Plan) -> Iterator[dict[str, Outcome]]:
+  """Holds the workdir for this process alone, with sweep.json written.
+
+  Yields:
+    Name of every point to what is known of it.
+  """
   plan.workdir.mkdir(parents=True, exist_ok=True)
   with workdirs.locked(plan.workdir):
-    return _execute(plan, interruption)
+    outcomes = {point.name: _known(plan, point) for point in plan.points}
+    _write_json(plan, outcomes)
+    yield outcomes
 
 
-def _execute(
-  plan: Plan, interruption: Interruption | None
-) -> dict[str, Outcome]:
-  outcomes = {point.name: _known(plan, point) for point in plan.points}
-  _write_json(plan, outcomes)
+def run_points(
+  plan: Plan,
+  outcomes: dict[str, Outcome],
+  prepare_fn: Callable[[Point], Job],
+  interruption: Interruption | None = None,
+) -> None:
+  """Runs the points that are pending.
+
+  Args:
+    plan: the sweep.
+    outcomes: of `claimed`; changed.
+    prepare_fn: the job of a point.
+    interruption: asked where work can stop. None: nothing interrupts.
+
+  Raises:
+    Stopped, OSError: see `execute`.
+  """
   for index, point in enumerate(plan.points):
     clock = time.monotonic()
     outcome = outcomes[point.name]
     if outcome.status == 'pending':
-      outcome = outcomes[point.name] = _run_point(plan, point, interruption)
+      outcome = _run_point(plan, point, prepare_fn, interruption)
+      outcomes[point.name] = outcome
       _write_json(plan, outcomes)
     _log.info(
       'point %d of %d, %s: %s in %s%s',
@@ -131,7 +170,6 @@ def _execute(
       _summary(outcome),
     )
   _write_page(plan, outcomes)
-  return outcomes
 
 
 def _place(
@@ -168,19 +206,28 @@ def _check_workdir(workdir: pathlib.Path, sweep: Sweep) -> None:
     )
 
 
+def _prepare(plan: Plan, point: Point) -> Job:
+  # Programs of one point are of no use to the next, and fill the memory.
+  jax.clear_caches()
+  folder = plan.workdir / point.name
+  return jobs.prepare(
+    point.config,
+    folder,
+    mode='train_and_evaluate',
+    command=grid.command(plan.sweep, point, folder),
+  )
+
+
 def _run_point(
-  plan: Plan, point: Point, interruption: Interruption | None
+  plan: Plan,
+  point: Point,
+  prepare_fn: Callable[[Point], Job],
+  interruption: Interruption | None,
 ) -> Outcome:
   folder = plan.workdir / point.name
   _log.info('%s begins', point.name)
   try:
-    job = jobs.prepare(
-      point.config,
-      folder,
-      mode='train_and_evaluate',
-      command=grid.command(plan.sweep, point, folder),
-    )
-    run.execute(job, interruption)
+    run.execute(prepare_fn(point), interruption)
     results = _finished(folder, point)
   except (ValueError, OSError, ImportError, NonFiniteLoss) as error:
     return Outcome('failed', error=' '.join(str(error).split()))
@@ -189,9 +236,6 @@ def _run_point(
   except Exception as error:  # other points may well work
     _log.exception('%s failed', point.name)
     return Outcome('failed', error=' '.join(repr(error).split()))
-  finally:
-    # Programs of one point are of no use to the next, and fill the memory.
-    jax.clear_caches()
   if results is None:
     return Outcome('failed', error=f'the run left no results in {folder}')
   return Outcome('computed', results)

@@ -3,29 +3,36 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 
 from mmjsd_jax.checkpoint import Checkpoints
 from mmjsd_jax.data.dataset import Split
 from mmjsd_jax.diagnosis import diagnose
 from mmjsd_jax.interruption import Stopped
+from mmjsd_jax.members import (
+  Report,
+  first_epochs,
+  make_train_steps,
+  member_mesh,
+  member_state,
+  stack_hypers,
+  stack_states,
+)
 from mmjsd_jax.model import Model
 from mmjsd_jax.order import Data, check_batch, check_devices, to_device
+from mmjsd_jax.snapshot import DamagedCheckpoint
 from mmjsd_jax.step import (
-  Report,
   Settings,
   TrainState,
-  first_epoch,
   init_state,
-  make_train_steps,
+  make_hyper,
   make_validation_loss,
-  report_of,
-  skip_step,
 )
 
 _log = logging.getLogger(__name__)
@@ -56,6 +63,14 @@ class Beginning(NamedTuple):
   seconds: float  # spent before
 
 
+class Member(NamedTuple):
+  """One of those that are trained together."""
+
+  settings: Settings  # equal but for what is in step.Hyper
+  checkpoints: Checkpoints
+  beginning: Beginning  # at the step of all others; its state is donated
+
+
 def begin(
   model: Model,
   settings: Settings,
@@ -83,6 +98,42 @@ def begin(
   return Beginning(state, seconds)
 
 
+def begin_together(
+  model: Model, runs: Sequence[tuple[Settings, Checkpoints]]
+) -> list[Beginning]:
+  """The newest step that all have a whole checkpoint of, or step 0.
+
+  What a member has beyond it is removed: it is computed again.
+
+  Args:
+    model: what is trained.
+    runs: how each member is trained, and its checkpoints.
+
+  Raises:
+    OSError: a checkpoint cannot be read or removed, or is of another model.
+  """
+  mesh = member_mesh(1)
+  like = init_state(model, runs[0][0], mesh)
+  common = set.intersection(*(set(saved.steps()) for _, saved in runs))
+  for step in sorted(common, reverse=True):
+    try:
+      restored = [saved.restore(like, step) for _, saved in runs]
+    except DamagedCheckpoint as error:
+      _log.warning('%s; going on from an older one', error)
+      continue
+    found = [Beginning(jax.device_get(s), seconds) for s, seconds in restored]
+    break
+  else:
+    step = 0
+    found = [
+      Beginning(jax.device_get(init_state(model, settings, mesh)), 0.0)
+      for settings, _ in runs
+    ]
+  for _, saved in runs:
+    saved.remove_after(step)
+  return found
+
+
 def train(
   model: Model,
   settings: Settings,
@@ -96,12 +147,6 @@ def train(
 ) -> Iterator[Progress]:
   """Trains from `beginning` to settings.num_steps.
 
-  Yields every settings.log_every steps, and before the checkpoint of a step is
-  saved, so that a line of metrics is never behind its checkpoint. Checkpoints
-  are chosen as best by the validation loss, or without a validation set by the
-  training loss since the line of metrics before. None is best before beta's
-  warm-up is over, or between two lines of metrics.
-
   Args:
     model: what is trained.
     settings: how.
@@ -109,10 +154,11 @@ def train(
     validation: those that choose the best checkpoint, or None.
     beginning: of `begin`; its state is donated.
     checkpoints: where to save to.
-    mesh: the devices.
-    stop_requested: asked about once a second; True saves and ends. With
-      settings.non_finite = 'restore' it saves nothing: every run must go back
-      to the same steps, however often it was stopped.
+    mesh: the devices, which share the batch.
+    stop_requested: see `train_together`.
+
+  Yields:
+    Lines of metrics; see `train_together`.
 
   Raises:
     NonFiniteLoss: names the step whose loss or gradient is not finite, and
@@ -124,88 +170,166 @@ def train(
     OSError: a checkpoint cannot be written.
   """
   check_devices(settings.batch_size, mesh)
+  for _, told in train_together(
+    model,
+    [Member(settings, checkpoints, beginning)],
+    split,
+    validation,
+    mesh,
+    stop_requested=stop_requested,
+  ):
+    if isinstance(told, NonFiniteLoss):
+      raise told
+    yield told
+
+
+def train_together(
+  model: Model,
+  members: Sequence[Member],
+  split: Split,
+  validation: Split | None,
+  mesh: Mesh,
+  *,
+  stop_requested: Callable[[], bool] = lambda: False,
+) -> Iterator[tuple[int, Progress | NonFiniteLoss]]:
+  """Trains members in step with each other, in one program.
+
+  Checkpoints are chosen as best by the validation loss, or without a validation
+  set by the training loss since the line of metrics before. None is best before
+  beta's warm-up is over, or between two lines of metrics.
+
+  Args:
+    model: what is trained.
+    members: how each is trained, from where, and where it is saved.
+    split: training examples.
+    validation: those that choose the best checkpoint, or None.
+    mesh: of `make_train_steps`.
+    stop_requested: asked about once a second; True saves and ends. With
+      settings.non_finite = 'restore' it saves nothing: every run must go back
+      to the same steps, however often it was stopped.
+
+  Yields:
+    A member's index with its line of metrics, every settings.log_every steps
+    and before the checkpoint of a step is saved, so that a line is never behind
+    its checkpoint. Or with the error that takes this member out: the others go
+    on.
+
+  Raises:
+    Stopped: names the step that is saved.
+    ValueError: a batch that is larger than the training set.
+    OSError: a checkpoint cannot be written.
+  """
+  settings, _, (first, seconds) = members[0]
   check_batch(settings.batch_size, len(split.labels))
-  state, seconds = beginning
-  step = saved = int(state.step)
+  step = saved = int(first.step)
   if step >= settings.num_steps:
     return
 
   data = to_device(split, mesh)
-  epoch = first_epoch(settings, data, step, mesh)
+  all_settings = [member.settings for member in members]
+  hyper = stack_hypers(all_settings, mesh)
+  state = stack_states([m.beginning.state for m in members], mesh)
+  epoch = first_epochs(all_settings, data, step, mesh)
   validation_loss = None
   if validation is not None:
     validation_loss = make_validation_loss(model, settings, validation, mesh)
   train_steps = make_train_steps(model, settings, mesh)
   clock = _Clock(seconds, step, settings.batch_size)
-  line: Progress | None = None
+  lines: dict[int, Progress] = {}
+  is_out = np.zeros(len(members), bool)
 
-  while step < settings.num_steps:
+  while step < settings.num_steps and not is_out.all():
     following = step - step % settings.log_every + settings.log_every
     end = min(following, settings.num_steps, step + clock.dispatch_length)
     state, epoch, report, finite = train_steps(
-      state, epoch, data, jnp.int32(end - step)
+      hyper, state, epoch, data, jnp.int32(end - step)
     )
-    if line is not None:
-      yield line  # to be written while the device works
-      line = None
+    yield from lines.items()  # to be written while the device works
+    lines.clear()
     report, finite = jax.device_get((report, finite))
     clock.dispatch_done(int(report.step) - step)
     step = int(report.step)
-    if not finite:
-      _not_finite(model, settings, state, data)
-      state = skip_step(model, settings, state)
-      report = jax.device_get(report_of(state))
-      step += 1
+    for index in np.flatnonzero(~finite & ~is_out).tolist():
+      error = _not_finite(
+        model, members[index].settings, member_state(state, index), data
+      )
+      if error is not None:
+        is_out[index] = True
+        hyper = hyper._replace(
+          is_out=jax.device_put(is_out, hyper.is_out.sharding)
+        )
+        yield index, error
 
+    there = np.flatnonzero(~is_out).tolist()
     is_last = step == settings.num_steps
     if is_last or step % settings.log_every == 0:
-      line = clock.line(step, _metrics(report, settings))
+      seconds, rate = clock.lap(step)
+      for index in there:
+        if metrics := _metrics(report, index, settings):
+          lines[index] = Progress(step, metrics, seconds, rate)
     if is_last or step % settings.checkpoint_every == 0:
-      loss = math.inf
-      if line is not None:
-        if step % settings.log_every == 0:  # else it is of other steps, too
-          loss = line.metrics['loss']
-        if validation_loss is not None:
-          loss = float(validation_loss(state.params))
-          line.metrics['validation_loss'] = loss
-        yield line
-        line = None
-      if step < settings.beta_warmup_steps:
-        loss = math.inf  # of another objective: never the best
-      checkpoints.save(state, seconds=clock.seconds, loss=loss)
+      for index in there:
+        member, line = member_state(state, index), lines.pop(index, None)
+        loss = math.inf
+        if line is not None:
+          if step % settings.log_every == 0:  # else it is of other steps, too
+            loss = line.metrics['loss']
+          if validation_loss is not None:
+            own = make_hyper(members[index].settings)
+            loss = float(validation_loss(own, member.params))
+            line.metrics['validation_loss'] = loss
+          yield index, line
+        if step < settings.beta_warmup_steps:
+          loss = math.inf  # of another objective: never the best
+        members[index].checkpoints.save(
+          member, seconds=clock.seconds, loss=loss
+        )
       saved = step
     if not is_last and stop_requested():
-      if line is not None:
-        yield line
+      yield from lines.items()
       if step > saved and settings.non_finite != 'restore':
-        checkpoints.save(state, seconds=clock.seconds, loss=math.inf)
+        for index in there:
+          members[index].checkpoints.save(
+            member_state(state, index), seconds=clock.seconds, loss=math.inf
+          )
         saved = step
-      checkpoints.wait()
+      _wait(members)
       raise Stopped(f'saved at step {saved} of {settings.num_steps}')
-  checkpoints.wait()
+  _wait(members)
 
 
-def _metrics(report: Report, settings: Settings) -> dict[str, float]:
-  """Means over the steps that were taken, {} if there were none."""
-  num_steps = int(report.tally.num_steps)
+def _wait(members: Sequence[Member]) -> None:
+  for member in members:
+    member.checkpoints.wait()
+
+
+def _metrics(
+  report: Report, index: int, settings: Settings
+) -> dict[str, float]:
+  """A member's means over the steps that it took, {} if there were none."""
+  num_steps = int(report.tally.num_steps[index])
   if not num_steps:
     return {}
   metrics = {
-    name: float(value) / num_steps for name, value in report.tally.sums.items()
+    name: float(values[index]) / num_steps
+    for name, values in report.tally.sums.items()
   }
   if settings.non_finite == 'skip':
-    metrics['skipped_steps'] = float(report.num_skipped)
+    metrics['skipped_steps'] = float(report.num_skipped[index])
   if settings.non_finite == 'restore':
-    metrics['learning_rate'] = settings.learning_rate * float(report.rate_scale)
+    metrics['learning_rate'] = settings.learning_rate * float(
+      report.rate_scale[index]
+    )
   return metrics
 
 
 def _not_finite(
   model: Model, settings: Settings, state: TrainState, data: Data
-) -> None:
-  """Tells what is not finite in the next step; raises if that ends training."""
-  found = diagnose(model, settings, state, data)
-  what = f'step {int(state.step)}: loss or gradient is not finite. '
+) -> NonFiniteLoss | None:
+  """What is not finite in a member's last step; None if that was skipped."""
+  step = state.step - 1
+  found = diagnose(model, settings, state._replace(step=step), data)
+  what = f'step {int(step)}: loss or gradient is not finite. '
   if found:
     what += f'First: {found[0]}'
     if others := found[1:5]:
@@ -215,11 +339,13 @@ def _not_finite(
   else:
     what += 'It is finite when computed alone, at the edge of float32'
   if settings.non_finite != 'skip':
-    raise NonFiniteLoss(what)
-  num_before = int(state.num_skipped_in_a_row)
-  if num_before + 1 >= MAX_SKIPPED_IN_A_ROW:
-    raise NonFiniteLoss(f'{what}. So were the {num_before} steps before it')
+    return NonFiniteLoss(what)
+  num_in_a_row = int(state.num_skipped_in_a_row)
+  if num_in_a_row >= MAX_SKIPPED_IN_A_ROW:
+    num_before = num_in_a_row - 1
+    return NonFiniteLoss(f'{what}. So were the {num_before} steps before it')
   _log.warning('%s. The step is skipped', what)
+  return None
 
 
 class _Clock:
@@ -245,9 +371,9 @@ class _Clock:
     self.dispatch_length = max(1, int(rate * DISPATCH_SECONDS))
     self._last_dispatch = now
 
-  def line(self, step: int, metrics: dict[str, float]) -> Progress | None:
-    """The line of metrics at `step`; None if there are none."""
+  def lap(self, step: int) -> tuple[float, float]:
+    """Seconds so far, and examples per second since the lap before."""
     now = time.monotonic()
     (before, first), self._last_line = self._last_line, (now, step)
     rate = (step - first) * self._batch_size / (now - before)
-    return Progress(step, metrics, self.seconds, rate) if metrics else None
+    return self.seconds, rate

@@ -4,12 +4,14 @@ Nothing here loads data or asks for a device. Values come flat, by their dotted
 keys, as `config.flatten` gives them.
 """
 
+import math
 import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mmjsd_jax import objectives, subsets
 from mmjsd_jax.data import backgrounds, mnist_svhn_text, polymnist
+from mmjsd_jax.number_lists import MAX_NUMBERS, parse_numbers
 from mmjsd_jax.objectives import Objective
 from mmjsd_jax.rules import MAX_STEPS, RULES
 
@@ -43,6 +45,7 @@ def check(values: Values, defaults: Values) -> None:
   _check_data(values)
   _check_weights(values)
   _check_training(values)
+  _check_population(values)
   _check_evaluation(values)
   for key, why in _without_effect(values, objective):
     _require(
@@ -207,6 +210,27 @@ def _check_training(values: Values) -> None:
   )
 
 
+def _check_population(values: Values) -> None:
+  lists = [
+    parse_numbers(values[f'population.{name}'])
+    for name in ('seed', 'beta', 'beta_style', 'learning_rate')
+  ]
+  num_members = math.prod(len(numbers) or 1 for numbers in lists)
+  _require(
+    num_members <= MAX_NUMBERS,
+    'population',
+    f'at most {MAX_NUMBERS} members',
+    num_members,
+  )
+  _require(
+    values['population.together'] < 2
+    or values['train.non_finite'] != 'restore',
+    'train.non_finite',
+    "'stop' or 'skip' with population.together > 1",
+    values['train.non_finite'],
+  )
+
+
 def _check_evaluation(values: Values) -> None:
   _require(
     bool(values['evaluation.num_probe_samples']),
@@ -290,8 +314,17 @@ def _without_effect(
   if source in ('embedded', 'idx'):
     yield 'data.allow_download', f'data.digits = {source!r}'
   if not values['model.style_dim']:
-    for key in ('objective.beta_style', 'objective.style_weights'):
+    for key in (
+      'objective.beta_style',
+      'objective.style_weights',
+      'population.beta_style',
+    ):
       yield key, 'model.style_dim = ()'
+  if not any(
+    values[f'population.{name}']
+    for name in ('seed', 'beta', 'beta_style', 'learning_rate')
+  ):
+    yield 'population.together', 'no list of numbers in config.population'
   if (
     not objective.regulariser.startswith('jsd')
     and objective.subset_posterior != 'dynamic_prior'

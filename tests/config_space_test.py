@@ -28,7 +28,7 @@ from flax import linen as nn
 from jax.sharding import AxisType
 
 from mmjsd_jax import config as configuration
-from mmjsd_jax import grid, objectives, order, rules, step
+from mmjsd_jax import grid, members, objectives, order, rules, step
 from mmjsd_jax import job as jobs
 from mmjsd_jax.data import mnist_svhn_text, polymnist
 from mmjsd_jax.data.dataset import Dataset, Split
@@ -526,20 +526,30 @@ def test_a_drawn_config_is_refused_by_name_or_can_be_trained(config):
   if _named(config) is None:
     job = _prepare(config)
     shapes = _traced(job.model, job.settings)
-    assert shapes['loss'].shape == ()
+    assert shapes['loss'].shape == (1,)
 
 
 def _traced(model, settings):
   mesh = jobs.make_mesh()
-  state = jax.eval_shape(lambda: step.init_state(model, settings, mesh))
+  state = jax.eval_shape(
+    lambda: members.stack_states([step.init_state(model, settings, mesh)], mesh)
+  )
   inputs = {
     modality.name: jax.ShapeDtypeStruct((64, *modality.shape), jnp.uint8)
     for modality in model.modality_list
   }
   data = order.Data(inputs, {})
-  epoch = jax.eval_shape(lambda: step.first_epoch(settings, data, 0, mesh))
-  steps = step.make_train_steps(model, settings, mesh)
-  return jax.eval_shape(steps, state, epoch, data, jnp.int32(1))[2].tally.sums
+  hyper, epoch = jax.eval_shape(
+    lambda: (
+      members.stack_hypers([settings], mesh),
+      members.first_epochs([settings], data, 0, mesh),
+    )
+  )
+  steps = members.make_train_steps(model, settings, mesh)
+  _, _, report, _ = jax.eval_shape(
+    steps, hyper, state, epoch, data, jnp.int32(1)
+  )
+  return report.tally.sums
 
 
 # --- one step -----------------------------------------------------------------
@@ -634,11 +644,15 @@ def test_the_first_step_is_finite(case):
   )
   job = _prepare(config)
   mesh = jobs.make_mesh()
-  state = step.init_state(job.model, job.settings, mesh)
+  settings = [job.settings]
+  hyper = members.stack_hypers(settings, mesh)
+  state = members.stack_states(
+    [step.init_state(job.model, job.settings, mesh)], mesh
+  )
   data = order.to_device(job.training, mesh)
-  epoch = step.first_epoch(job.settings, data, 0, mesh)
-  steps = step.make_train_steps(job.model, job.settings, mesh)
-  arguments = (state, epoch, data, jnp.int32(1))
+  epoch = members.first_epochs(settings, data, 0, mesh)
+  steps = members.make_train_steps(job.model, job.settings, mesh)
+  arguments = (hyper, state, epoch, data, jnp.int32(1))
   compiled = steps.lower(*arguments).compile(_FAST_TO_COMPILE)
   state, _, report, finite = compiled(*arguments)
   assert finite

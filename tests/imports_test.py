@@ -64,12 +64,15 @@ TABLE = (
   Entry('data.in_memory_builder', ('tensorflow_datasets',)),
   Entry('data.polymnist_builder', ('numpy', 'tensorflow_datasets')),
   Entry('data.mnist_svhn_text_builder', ('numpy', 'tensorflow_datasets')),
+  Entry('number_lists', ()),
   Entry('rules', ()),
   Entry('validation', ()),
   Entry('config', ('ml_collections',)),
   # Running.
   Entry('order', ('jax',)),
   Entry('step', _RUNNING),
+  Entry('members', _MATHS),
+  Entry('memory', ('jax',)),
   Entry('diagnosis', ('jax', 'optax')),
   Entry('interruption', ()),
   Entry('snapshot', _RUNNING),
@@ -104,8 +107,9 @@ TABLE = (
   Entry('job', ('numpy', 'ml_collections')),
   Entry('results', ('jax',)),
   Entry('run', ('jax',)),
-  Entry('main', ('jax', 'absl', 'ml_collections')),
   Entry('sweep_run', ('jax',)),
+  Entry('population', ('jax', 'ml_collections')),
+  Entry('main', ('jax', 'absl', 'ml_collections')),
   Entry('sweep', ('absl',)),
 )
 

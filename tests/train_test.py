@@ -10,7 +10,7 @@ import pytest
 from jax.sharding import AxisType
 from linear_world import make_world
 
-from mmjsd_jax import order, train
+from mmjsd_jax import members, order, train
 from mmjsd_jax import step as steps
 from mmjsd_jax.checkpoint import Checkpoints
 from mmjsd_jax.data.dataset import Split
@@ -159,7 +159,9 @@ def test_validation_loss_counts_every_example_once():
   )
   mesh = mesh_of(1)
   params = steps.init_state(model, SETTINGS, mesh).params
-  loss = steps.make_validation_loss(model, SETTINGS, held_out, mesh)(params)
+  loss = steps.make_validation_loss(model, SETTINGS, held_out, mesh)(
+    steps.make_hyper(SETTINGS), params
+  )
 
   _, _, key_noise = jax.random.split(jax.random.key(SETTINGS.seed), 3)
   key_chunks = jax.random.fold_in(key_noise, 2**32 - 1)
@@ -321,7 +323,7 @@ def test_any_number_of_steps_is_one_program(tmp_path, monkeypatch):
   made = []
 
   def make(*arguments):
-    made.append(steps.make_train_steps(*arguments))
+    made.append(members.make_train_steps(*arguments))
     return made[-1]
 
   monkeypatch.setattr(train, 'make_train_steps', make)
