@@ -12,12 +12,13 @@ and greatest over rounds).
 Contenders are processes that run one after another, about --seconds each, and
 sleep while another runs; once through all of them is a round. A round in which
 other processes took more than --busy of a core from those used does not count,
-and how many did not is said. --cores keeps all to some cores; with --cpu-time, for
-one core of a busy machine, CPU time counts in place of the clock, and no round
-is dropped. --peer-python is
-an environment with torch and multivae: `eager` and `compiled` are a hand-
-written step, benchmarks/peers/torch_step.py, and `multivae` the library, where
-it has the objective.
+and how many did not is said. --cores keeps all to some cores; with --cpu-time,
+for one core of a busy machine, CPU time counts in place of the clock, and no
+round is dropped. --bfloat16 is train.compute_dtype here and autocast there.
+
+--peer-python is an environment with torch and multivae: `eager` and `compiled`
+are a hand-written step, benchmarks/peers/torch_step.py, and `multivae` the
+library, where it has the objective.
 """
 
 import argparse
@@ -154,7 +155,7 @@ def report(dataset, preset, contender, ours, peak_mb):
   print(line, flush=True)
 
 
-def train(dataset, preset, batch_size):
+def train(dataset, preset, batch_size, bfloat16):
   """Answers the parent with steps of this package."""
   from mmjsd_jax.allocator import configure_allocator
 
@@ -164,12 +165,13 @@ def train(dataset, preset, batch_size):
   import jax.numpy as jnp
   import numpy as np
 
-  from mmjsd_jax import step
+  from mmjsd_jax import members
   from mmjsd_jax.architecture import make_modalities, weights_by_size
   from mmjsd_jax.data.dataset import Split
   from mmjsd_jax.model import Model
   from mmjsd_jax.objectives import make_objective
   from mmjsd_jax.order import make_mesh, to_device
+  from mmjsd_jax.step import Settings, init_state
 
   latent_dim, modalities = DATASETS[dataset]
   rng = np.random.default_rng(0)
@@ -184,8 +186,13 @@ def train(dataset, preset, batch_size):
     dataset, tuple(split.inputs), latent_dim=latent_dim
   )
   ones = (1.0,) * len(networks)
-  model = Model(networks, latent_dim, make_objective(preset))
-  settings = step.Settings(
+  model = Model(
+    networks,
+    latent_dim,
+    make_objective(preset),
+    compute_dtype='bfloat16' if bfloat16 else 'float32',
+  )
+  settings = Settings(
     seed=0,
     num_steps=10**9,
     batch_size=batch_size,
@@ -200,15 +207,18 @@ def train(dataset, preset, batch_size):
   )
   mesh = make_mesh()
   data = to_device(split, mesh)
+  hyper = members.stack_hypers([settings], mesh)
   carry = [
-    step.init_state(model, settings, mesh),
-    step.first_epoch(settings, data, 0, mesh),
+    members.stack_states([init_state(model, settings, mesh)], mesh),
+    members.first_epochs([settings], data, 0, mesh),
   ]
-  train_steps = step.make_train_steps(model, settings, mesh)
+  train_steps = members.make_train_steps(model, settings, mesh)
 
   def run_steps(num_steps):
-    *carry[:], _, finite = train_steps(*carry, data, jnp.int32(num_steps))
-    assert jax.device_get(finite)
+    *carry[:], _, finite = train_steps(
+      hyper, *carry, data, jnp.int32(num_steps)
+    )
+    assert jax.device_get(finite).all()
 
   serve(run_steps)
 
@@ -235,7 +245,7 @@ def main():
   add('--batch_size', type=int, help=argparse.SUPPRESS)
   options = parser.parse_args()
   if options.child:
-    train(options.dataset, options.preset, options.batch_size)
+    train(options.dataset, options.preset, options.batch_size, options.bfloat16)
     return
   if options.cores:
     os.sched_setaffinity(0, options.cores)

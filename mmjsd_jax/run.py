@@ -195,6 +195,8 @@ def _evaluate(
   job: Job, checkpoints: Checkpoints, started: str, interruption: Interruption
 ) -> None:
   interruption.check()
+  exact = job.model._replace(compute_dtype='float32')
+  job = job._replace(model=exact)
   options = job.config.evaluation
   is_best = options.checkpoint == 'best'
   wanted = (
