@@ -71,6 +71,7 @@ def default() -> ml_collections.ConfigDict:
   train.num_epochs = 0  # either epochs ...
   train.num_steps = 0  # ... or steps
   train.learning_rate = 1e-3  # Adam; MoPoE, App. D
+  train.compute_dtype = 'float32'  # of networks; or 'bfloat16'
   train.log_every = 100  # steps per line of metrics, and per dispatch
   train.checkpoint_every = 1000  # steps; a multiple of log_every
   train.keep_checkpoints = 2  # the newest so many, and the best one

@@ -321,6 +321,7 @@ def _make_model(
     configuration.make_objective(config),
     tuple(config.objective.pi) or None,
     config.model.draws_per_decode,
+    config.train.compute_dtype,
   )
 
 

@@ -73,6 +73,8 @@ class Model(NamedTuple):
     pi: weights of the Jensen-Shannon divergence, the prior last.
     draws_per_decode: decode so many draws of z at a time, and again for the
       gradient, so that memory does not grow with K. 0 decodes all at once.
+    compute_dtype: of products and activations in networks, 'float32' or
+      'bfloat16'; parameters, posteriors and likelihoods stay float32.
   """
 
   modality_list: tuple[Modality, ...]
@@ -80,6 +82,7 @@ class Model(NamedTuple):
   objective: Objective
   pi: tuple[float, ...] | None = None
   draws_per_decode: int = 0
+  compute_dtype: str = 'float32'
 
   @property
   def modalities(self) -> tuple[str, ...]:
@@ -130,7 +133,7 @@ class Model(NamedTuple):
     for modality, x in zip(
       self.modality_list, self._floats(inputs, present), strict=True
     ):
-      q = _apply(modality.encoder, params[modality.name]['encoder'], x)
+      q = self._apply(modality.encoder, params[modality.name]['encoder'], x)
       if q.mean.shape[-1] != modality.style_dim + self.latent_dim:
         raise ValueError(
           f'the encoder of {modality.name} must have {modality.style_dim} + '
@@ -157,7 +160,7 @@ class Model(NamedTuple):
       Modality name -> [..., *shape].
     """
     return {
-      modality.name: _apply(
+      modality.name: self._apply(
         modality.decoder, params[modality.name]['decoder'], latents
       )
       for modality, latents in zip(
@@ -191,7 +194,7 @@ class Model(NamedTuple):
     ):
 
       def of_draws(latents, modality=modality, x=x):
-        decoded = _apply(
+        decoded = self._apply(
           modality.decoder, params[modality.name]['decoder'], latents
         )
         return modality.log_likelihood(x, decoded)
@@ -279,6 +282,12 @@ class Model(NamedTuple):
       style_weights=style_weights,
     )
 
+  def _apply(self, network: nn.Module, params: Any, x: jax.Array) -> Any:
+    if self.compute_dtype == 'float32':
+      return network.apply({'params': params}, x)
+    output = network.apply(*_cast(({'params': params}, x), self.compute_dtype))
+    return _cast(output, x.dtype)
+
   def _latents(self, z, styles):
     """(s_m, z[m]) of every modality; one z may serve all."""
     zs = [z[0]] * len(self.modality_list) if len(z) == 1 else z
@@ -321,8 +330,8 @@ def _init(network: nn.Module, key: jax.Array, x: jax.Array) -> Any:
   return network.init(key, x)['params']
 
 
-def _apply(network: nn.Module, params: Any, x: jax.Array) -> Any:
-  return network.apply({'params': params}, x)
+def _cast(tree: Any, dtype: jax.typing.DTypeLike) -> Any:
+  return jax.tree.map(lambda leaf: leaf.astype(dtype), tree)
 
 
 def pixels_to_float(x: jax.Array) -> jax.Array:

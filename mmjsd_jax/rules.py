@@ -15,6 +15,7 @@ from mmjsd_jax.number_lists import MAX_NUMBERS, parse_numbers
 from mmjsd_jax.objectives import Objective
 
 DATASETS = ('polymnist', 'mnist_svhn_text')
+COMPUTE_DTYPES = ('float32', 'bfloat16')
 NON_FINITE = ('stop', 'skip', 'restore')
 MAX_STEPS = 2**31 - 1  # the step is an int32
 
@@ -160,6 +161,7 @@ RULES: dict[str, Rule] = {
   'train.num_epochs': _integer(0),
   'train.num_steps': _integer(0),
   'train.learning_rate': _RATE,
+  'train.compute_dtype': _one_of(COMPUTE_DTYPES),
   'train.log_every': _integer(1),
   'train.checkpoint_every': _integer(1),
   'train.keep_checkpoints': _integer(2),  # one to fall back to

@@ -196,6 +196,8 @@ def _evaluate(
 ) -> None:
   interruption.check()
   job = for_evaluation(job)
+  exact = job.model._replace(compute_dtype='float32')
+  job = job._replace(model=exact)
   options = job.config.evaluation
   is_best = options.checkpoint == 'best'
   wanted = (

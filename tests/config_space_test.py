@@ -160,6 +160,7 @@ SPACE = {
   'train.num_epochs': Values((0,), (-1, 1, 2**40, True, None)),
   'train.num_steps': _integers(1, good=(2**31 - 1,)),
   'train.learning_rate': _numbers(1e-12, 1.0),
+  'train.compute_dtype': Values(rules.COMPUTE_DTYPES, ('float16', '', None)),
   'train.log_every': Values((1, 500), (0, -1, 3, 2**40, True, None)),
   'train.checkpoint_every': Values((100, 10_000), (0, 99, 2**40, True, None)),
   'train.keep_checkpoints': _integers(2),
@@ -667,7 +668,7 @@ STEPS = {
     {'objective.change.bound': 'iwae', 'model.latent_dim': 4096},
   ),
   'mopoe_eq5': (('text',), 0, _styles(1, end=0)),
-  'mmpoe': (('m0', 'm1'), 1, {}),
+  'mmpoe': (('m0', 'm1'), 1, {'train.compute_dtype': 'bfloat16'}),
 }
 
 

@@ -179,6 +179,25 @@ def test_product_does_not_depend_on_the_order_of_experts():
   assert_gaussians_close(product(turned), product(experts), rtol=1e-5)
 
 
+def test_sums_and_their_gradient_equal_those_of_a_loop():
+  rng = np.random.default_rng(0)
+  table = jnp.asarray(rng.integers(0, 2, (7, 3)), jnp.float32)
+  terms = jnp.asarray(rng.normal(size=(3, 4, 2)), jnp.float32)
+
+  def in_a_loop(table, terms):
+    rows = [sum(row[m] * terms[m] for m in range(3)) for row in table]
+    return jnp.stack(rows)
+
+  def loss(terms, sums):
+    return jnp.sum(jnp.sin(sums(table, terms)))
+
+  run = jax.jit(jax.value_and_grad(loss), static_argnums=1)
+  for got, expected in zip(
+    run(terms, gaussian.sums), run(terms, in_a_loop), strict=True
+  ):
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_prior_expert_is_one_more_standard_normal_expert():
   experts = experts_of()
   appended = jax.tree.map(

@@ -91,3 +91,22 @@ def test_decoding_in_parts_changes_neither_value_nor_gradient(preset, world):
     value_and_grad(0),
     value_and_grad(2),  # the draws are no multiple of it
   )
+
+
+def test_bfloat16_networks_agree_to_their_rounding(world):
+  def value_and_grad(compute_dtype):
+    model = world.model._replace(compute_dtype=compute_dtype)
+
+    def loss(params):
+      terms = model.elbo(jax.random.key(2), params, world.inputs)
+      return -jnp.mean(terms.objective)
+
+    return jax.jit(jax.value_and_grad(loss))(world.params)
+
+  exact, rounded = value_and_grad('float32'), value_and_grad('bfloat16')
+  assert exact[0] != rounded[0]
+  for one, other in zip(*map(jax.tree.leaves, (exact, rounded)), strict=True):
+    assert other.dtype == jnp.float32
+    # bfloat16 has 8 bits; a few roundings follow one another.
+    scale = float(jnp.abs(one).max())
+    np.testing.assert_allclose(other, one, rtol=0, atol=2**-5 * scale)

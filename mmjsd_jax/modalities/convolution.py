@@ -29,6 +29,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from mmjsd_jax.modalities.matmul import matmul
+
 BACKENDS = ('gather', 'lax')
 
 
@@ -160,10 +162,7 @@ def _conv(
     return _lax_conv(x, kernel, geometry)
   pixels = math.prod(geometry.size)
   y = _im2col(x.reshape(x.shape[0], pixels, x.shape[-1]), geometry)
-  # Rank 2, as in the transposed one: with batch and positions apart, XLA's
-  # weight gradient contracts two axes and the training step takes 1.5 times
-  # as long.
-  y = y.reshape(-1, y.shape[-1]) @ kernel.reshape(-1, kernel.shape[-1])
+  y = matmul(y.reshape(-1, y.shape[-1]), kernel.reshape(-1, kernel.shape[-1]))
   return y.reshape(x.shape[0], *geometry.out, kernel.shape[-1])
 
 
@@ -190,7 +189,7 @@ def _conv_transpose(
   if _choose(backend) == 'lax':
     return _lax_conv_transpose(x, kernel, geometry)
   weights = jnp.moveaxis(kernel, -2, 0).reshape(x.shape[-1], -1)
-  y = x.reshape(-1, x.shape[-1]) @ weights
+  y = matmul(x.reshape(-1, x.shape[-1]), weights)
   patches = math.prod(geometry.out)
   y = _col2im(y.reshape(x.shape[0], patches, y.shape[-1]), geometry)
   return y.reshape(x.shape[0], *size, kernel.shape[-1])

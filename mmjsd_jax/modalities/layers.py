@@ -20,6 +20,7 @@ from mmjsd_jax.modalities.convolution import (
   conv_transpose1d,
   conv_transpose2d,
 )
+from mmjsd_jax.modalities.matmul import matmul
 
 
 class Conv(nn.Module):
@@ -103,7 +104,9 @@ class Dense(nn.Module):
     init = uniform_by_fan_in(x.shape[-1])
     kernel = self.param('kernel', init, (x.shape[-1], self.features))
     bias = self.param('bias', init, (self.features,))
-    return x @ kernel + bias.reshape((1,) * (x.ndim - 1) + (-1,))
+    y = matmul(x.reshape(-1, x.shape[-1]), kernel)
+    y = y.reshape(*x.shape[:-1], self.features)
+    return y + bias.reshape((1,) * (x.ndim - 1) + (-1,))
 
 
 def uniform_by_fan_in(fan_in: int) -> Initializer:
