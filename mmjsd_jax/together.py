@@ -62,9 +62,10 @@ def choose_together(
   """How many members to train in one program.
 
   One on each device, where there are several and members for all of them: they
-  exchange nothing. In turn where that cannot be, and on CPU, where members
-  together are slower (docs/populations.md). On one accelerator as many as fit
-  are timed against one.
+  exchange nothing. In turn where that cannot be, and on CPU, where five members
+  of PolyMNIST together have 0.81 to 1.0 of the speed of five in turn and four
+  times the memory (docs/populations.md). On one accelerator as many as fit are
+  timed against one.
 
   Args:
     model: what is trained.

@@ -216,7 +216,7 @@ APART = [
   ),
   ('objective.pi', {'objective.pi': (1 / 6,) * 6}),
   ('population.beta_style', {'population.beta_style': '1,2'}),
-  ('population', {'population.seed': '0:100', 'population.beta': '0:11'}),
+  ('population.beta', {'population.seed': '0:100', 'population.beta': '0:11'}),
   (
     'train.non_finite',
     {
