@@ -3,6 +3,9 @@
 A folder checkpoints/<step> is whole: it is written in the background under
 another name, forced to disk, and renamed; only then are older ones removed. The
 step number is the whole state of the data, so it is all that is stored of them.
+
+Of several processes the first one writes; all restore what it restores, from a
+folder that all see.
 """
 
 import concurrent.futures
@@ -19,7 +22,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mmjsd_jax import snapshot
+from mmjsd_jax import hosts, snapshot
 from mmjsd_jax.files import sync
 from mmjsd_jax.snapshot import DamagedCheckpoint
 
@@ -56,8 +59,9 @@ class Checkpoints:
       OSError: of the save before; see `wait`.
     """
     self.wait()
-    # Own buffers: the caller's are donated to the next step while this writes.
-    state = jax.tree.map(jnp.copy, state)
+    state = jax.tree.map(_own, state)
+    if not hosts.is_first():
+      return
     loss = math.inf if math.isnan(loss) else loss
     step = int(state.step)
     writing = self._writer.submit(self._write, step, state, seconds, loss)
@@ -91,19 +95,7 @@ class Checkpoints:
       AnotherModel: the checkpoint of another model.
     """
     self.wait()
-    if step not in self.steps():
-      raise FileNotFoundError(
-        f'{self._folder} holds no checkpoint {step}, but {self.steps()}'
-      )
-    try:
-      state, seconds = snapshot.read(self._path(step), like)
-      if int(state.step) != step:
-        raise DamagedCheckpoint(f'it is of step {int(state.step)}')
-    except DamagedCheckpoint as error:
-      raise DamagedCheckpoint(
-        f'checkpoint {step} in {self._folder} is damaged ({error})'
-      ) from error
-    return state, seconds
+    return self._restore(like, step)
 
   def restore_newest(
     self, like: Any, *, remove_damaged: bool = True
@@ -120,14 +112,16 @@ class Checkpoints:
       AnotherModel: the checkpoint of another model.
     """
     self.wait()
-    return self._first_whole(like, reversed(self.steps()), remove_damaged)
+    return self._restore_first_whole(
+      like, reversed(self.steps()), remove_damaged
+    )
 
   def restore_best(self, like: Any) -> tuple[Any, float] | None:
     """As `restore_newest`, by the lowest loss; removes nothing."""
     self.wait()
     # First those whose loss nobody knows: they may have been the best.
     order = self._by_loss(damaged=-math.inf)
-    return self._first_whole(like, order, remove_damaged=False)
+    return self._restore_first_whole(like, order, remove_damaged=False)
 
   def remove_after(self, step: int) -> None:
     """Removes what is newer than `step`."""
@@ -142,6 +136,17 @@ class Checkpoints:
     Raises:
       OSError: it could not be written. Told once; what was there is unharmed.
     """
+    with hosts.together():
+      self._wait()
+
+  def close(self) -> None:
+    """Waits, as `wait` does, for this process alone; ends the thread."""
+    try:
+      self._wait()
+    finally:
+      self._writer.shutdown()
+
+  def _wait(self) -> None:
     if self._pending is None:
       return
     (step, writing), self._pending = self._pending, None
@@ -152,13 +157,6 @@ class Checkpoints:
         f'checkpoint of step {step} could not be written to {self._folder}: '
         f'{error.strerror or error}; {self._newest_whole()}'
       ) from error
-
-  def close(self) -> None:
-    """Waits, as `wait` does, and ends the background thread."""
-    try:
-      self.wait()
-    finally:
-      self._writer.shutdown()
 
   def _newest_whole(self) -> str:
     for step in reversed(self.steps()):
@@ -184,13 +182,49 @@ class Checkpoints:
     except DamagedCheckpoint:
       return damaged
 
+  def _restore_first_whole(
+    self, like: Any, order: Iterable[int], remove_damaged: bool
+  ) -> tuple[Any, float] | None:
+    """In the first process; the others follow it."""
+    found, step = None, -1
+    with hosts.together():
+      if hosts.is_first():
+        found = self._first_whole(like, order, remove_damaged)
+        step = -1 if found is None else int(found[0].step)
+    step = hosts.from_first(step)
+    with hosts.together():
+      if not hosts.is_first() and step >= 0:
+        try:
+          found = self._restore(like, step)
+        except FileNotFoundError as error:
+          raise FileNotFoundError(
+            f'{error}, which process 0 has restored: --workdir must be a '
+            'folder that all processes share'
+          ) from None
+    return found
+
+  def _restore(self, like: Any, step: int) -> tuple[Any, float]:
+    if step not in self.steps():
+      raise FileNotFoundError(
+        f'{self._folder} holds no checkpoint {step}, but {self.steps()}'
+      )
+    try:
+      state, seconds = snapshot.read(self._path(step), like)
+      if int(state.step) != step:
+        raise DamagedCheckpoint(f'it is of step {int(state.step)}')
+    except DamagedCheckpoint as error:
+      raise DamagedCheckpoint(
+        f'checkpoint {step} in {self._folder} is damaged ({error})'
+      ) from error
+    return state, seconds
+
   def _first_whole(
     self, like: Any, order: Iterable[int], remove_damaged: bool
   ) -> tuple[Any, float] | None:
     damaged: dict[int, DamagedCheckpoint] = {}
     for step in order:
       try:
-        restored = self.restore(like, step)
+        restored = self._restore(like, step)
       except DamagedCheckpoint as error:
         damaged[step] = error
         continue
@@ -212,7 +246,7 @@ class Checkpoints:
       shutil.rmtree(left, ignore_errors=True)
     partial = self._folder / f'.{step}{_PARTIAL}'
     try:
-      snapshot.write(partial, state, seconds=seconds, loss=loss)
+      snapshot.write(partial, jax.device_get(state), seconds=seconds, loss=loss)
       if self._path(step).exists():
         self._remove(step)
       os.rename(partial, self._path(step))
@@ -229,3 +263,8 @@ class Checkpoints:
     shutil.rmtree(doomed, ignore_errors=True)
     os.rename(self._path(step), doomed)
     shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _own(leaf: jax.Array) -> Any:
+  """A whole copy: the leaf is donated to the next step while this writes."""
+  return jnp.copy(leaf) if leaf.is_fully_replicated else hosts.fetch(leaf)

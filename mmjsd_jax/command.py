@@ -8,6 +8,7 @@ from typing import NoReturn
 import jax
 from absl import logging as absl_logging
 
+from mmjsd_jax import hosts
 from mmjsd_jax.files import cache_dir
 
 
@@ -17,7 +18,8 @@ def log_to_stderr() -> None:
   handler.setFormatter(logging.Formatter('%(asctime)s %(message)s', '%H:%M:%S'))
   logger = logging.getLogger('mmjsd_jax')
   logger.addHandler(handler)
-  logger.setLevel(logging.INFO)
+  # Of several processes the first one tells what all do.
+  logger.setLevel(logging.INFO if hosts.is_first() else logging.WARNING)
   logger.propagate = False
   absl_logging.set_verbosity(absl_logging.WARNING)
 

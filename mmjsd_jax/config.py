@@ -75,6 +75,7 @@ def default() -> ml_collections.ConfigDict:
   # A loss or gradient that is not finite: 'stop', 'skip' the step's update, or
   # 'restore' the newest checkpoint and halve the learning rate.
   train.non_finite = 'stop'
+  train.shard_params = False  # large parameters in parts, one on each device
 
   # Runs that differ in these numbers, all combinations, trained together: such
   # as '0:5' or '0.5,1,2.5'; '' is the number above alone.
@@ -200,14 +201,15 @@ def num_steps(config: ml_collections.ConfigDict, num_examples: int) -> int:
 
 
 # What may change between two starts of one run: how long it trains, what is
-# measured, and what happens where the loss is not finite; nothing else that the
-# parameters at a given step depend on.
+# measured, where parameters lie, and what happens where the loss is not finite;
+# nothing else that the parameters at a given step depend on.
 _FREE = (
   'evaluation',
   'train.num_epochs',
   'train.num_steps',
   'train.keep_checkpoints',
   'train.non_finite',
+  'train.shard_params',
 )
 
 

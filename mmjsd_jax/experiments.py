@@ -31,6 +31,7 @@ _FREE = (
   'train.keep_checkpoints',
   'train.log_every',
   'train.non_finite',
+  'train.shard_params',
 )
 
 

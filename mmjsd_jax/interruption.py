@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 # Schedulers kill after 30 s as a rule.
@@ -26,16 +26,26 @@ class Stopped(Exception):
 
 
 class Interruption:
-  """Whether a signal has asked this program to end, and which."""
+  """Whether a signal has asked this program to end, and which.
 
-  def __init__(self):
+  Several processes hear of a signal to any one of them, where all ask.
+  """
+
+  def __init__(self, largest: Callable[[int], int] = int):
+    """Takes what gives the largest of the numbers of all processes."""
+    self._largest = largest
     self._signal: signal.Signals | None = None
+    self._came = 0.0
     self._heard = threading.Event()
 
   def requested(self) -> bool:
     """Whether the work shall stop here. Whoever hears True ends soon."""
-    if self._signal is None:
+    number = self._largest(self._signal or 0)
+    if not number:
       return False
+    if self._signal is None:
+      self._came = time.monotonic()
+      self._signal = signal.Signals(number)
     self._heard.set()
     return True
 
@@ -62,15 +72,14 @@ class Interruption:
 
   def _watch(self, file_descriptor: int) -> None:
     """Reads signals until the other end closes."""
-    came = 0.0
     while numbers := os.read(file_descriptor, 1):
       if numbers[0] not in _SIGNALS:
         continue
       if self._signal is not None:
-        if time.monotonic() - came > ECHO_SECONDS:
+        if time.monotonic() - self._came > ECHO_SECONDS:
           self._exit_now('at once: a second one came')
         continue
-      came = time.monotonic()
+      self._came = time.monotonic()
       self._signal = signal.Signals(numbers[0])
       threading.Thread(target=self._insist, daemon=True).start()
 
@@ -94,13 +103,15 @@ class Interruption:
 
 
 @contextlib.contextmanager
-def listen() -> Iterator[Interruption]:
+def listen(
+  largest: Callable[[int], int] = int,
+) -> Iterator[Interruption]:
   """Takes over SIGTERM and SIGINT; a second one, later, ends it at once.
 
   In the main thread. A thread reads them, since Python tells the main thread of
   a signal only when that returns from compiled code.
   """
-  interruption = Interruption()
+  interruption = Interruption(largest)
   reading, writing = os.pipe()
   os.set_blocking(writing, False)
   before = signal.set_wakeup_fd(writing)

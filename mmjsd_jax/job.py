@@ -269,4 +269,5 @@ def _make_settings(
     log_every=config.train.log_every,
     checkpoint_every=config.train.checkpoint_every,
     non_finite=config.train.non_finite,
+    shard_params=config.train.shard_params,
   )

@@ -1,5 +1,7 @@
 """What a run writes while it trains: metrics, TensorBoard, the progress line.
 
+Of several processes the first one writes.
+
 metrics.jsonl has one line per log interval. A run that goes on from a
 checkpoint first drops the lines behind it, so that no step is told twice.
 """
@@ -19,6 +21,7 @@ from tensorboardX.record_writer import RecordWriter
 from tensorboardX.summary import scalar
 from tqdm import tqdm
 
+from mmjsd_jax import hosts
 from mmjsd_jax.files import naming, write_atomically
 from mmjsd_jax.train import Progress
 
@@ -44,6 +47,8 @@ class Journal:
       num_steps: of the whole run.
       name: tells the run from others in the terminal.
     """
+    if not hosts.is_first():
+      return
     self._path = workdir / 'metrics.jsonl'
     kept = [
       line for line in read_metrics(workdir) if line['step'] <= first_step
@@ -67,6 +72,8 @@ class Journal:
 
   def write(self, progress: Progress) -> None:
     """One line of metrics."""
+    if not hosts.is_first():
+      return
     line = {
       'step': progress.step,
       'seconds': round(progress.seconds, 3),
@@ -82,6 +89,8 @@ class Journal:
 
   def close(self) -> None:
     """Closes the files."""
+    if not hosts.is_first():
+      return
     with contextlib.ExitStack() as stack:  # each, whatever the others raise
       stack.enter_context(naming(self._path))
       stack.callback(self._file.close)

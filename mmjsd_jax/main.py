@@ -13,7 +13,7 @@ import jax  # noqa: E402
 from absl import app, flags  # noqa: E402
 from ml_collections import config_flags  # noqa: E402
 
-from mmjsd_jax import command, population, run  # noqa: E402
+from mmjsd_jax import command, hosts, population, run  # noqa: E402
 from mmjsd_jax import config as configuration  # noqa: E402
 from mmjsd_jax import job as jobs  # noqa: E402
 from mmjsd_jax import workdir as workdirs  # noqa: E402
@@ -29,20 +29,34 @@ _WORKDIR = flags.DEFINE_string(
   'workdir', None, 'Folder of the run. Default: runs/<config name>.'
 )
 _MODE = flags.DEFINE_enum('mode', MODES[0], MODES, 'What to do.')
+_DISTRIBUTED = flags.DEFINE_bool(
+  'distributed', False, 'Several processes, found as on a TPU pod or by SLURM.'
+)
+_COORDINATOR = flags.DEFINE_string(
+  'coordinator', None, 'Several processes: host:port of process 0.'
+)
+_NUM_PROCESSES = flags.DEFINE_integer(
+  'num_processes', None, 'How many processes there are.', lower_bound=1
+)
+_PROCESS_ID = flags.DEFINE_integer(
+  'process_id', None, 'Which of them this is, from 0.', lower_bound=0
+)
 
 
 def main(argv: list[str]) -> None:
   """Runs what the flags say; every foreseen error is one line."""
-  command.log_to_stderr()
   command.use_compilation_cache()
-  with listen() as interrupted:
+  with listen(hosts.largest) as interrupted:
     try:
-      if len(argv) > 1:
-        raise ValueError(f'unexpected arguments {argv[1:]}; flags need --')
-      config, workdir = _config_and_workdir()
-      work = (_population if configuration.is_population(config) else _run)(
-        config, workdir
-      )
+      _find_processes()
+      command.log_to_stderr()
+      with hosts.together():
+        if len(argv) > 1:
+          raise ValueError(f'unexpected arguments {argv[1:]}; flags need --')
+        config, workdir = _config_and_workdir()
+        work = (_population if configuration.is_population(config) else _run)(
+          config, workdir
+        )
     except (ValueError, OSError, ImportError) as error:
       command.exit_with(error)
     try:
@@ -57,6 +71,12 @@ def main(argv: list[str]) -> None:
       command.exit_with(f'the device has not enough memory: {error}')
 
 
+def _find_processes():
+  processes = (_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+  if _DISTRIBUTED.value or any(value is not None for value in processes):
+    hosts.start(*processes)
+
+
 def _run(config, workdir):
   """What executes a single run, which has been found possible."""
   job = jobs.prepare(config, workdir, mode=_MODE.value, command=_command())
@@ -65,6 +85,10 @@ def _run(config, workdir):
 
 def _population(config, workdir):
   """What executes a population, which has been found possible."""
+  if not hosts.is_alone():
+    raise ValueError(
+      'population: its members must be trained by one process; got several'
+    )
   prepared = population.prepare(
     config, workdir, mode=_MODE.value, argv=sys.argv[1:]
   )

@@ -15,16 +15,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from mmjsd_jax import hosts
 from mmjsd_jax.architecture import gathered
 from mmjsd_jax.data.dataset import Split
 from mmjsd_jax.model import Model
-from mmjsd_jax.order import Data
+from mmjsd_jax.order import Data, shardings
 from mmjsd_jax.step import (
   Hyper,
   Settings,
   Tally,
   TrainState,
-  init_state,
+  fresh_state,
   make_hyper,
   make_order,
   take_step,
@@ -59,17 +60,23 @@ def member_mesh(num_members: int) -> Mesh:
   )
 
 
-def stack_states(states: Sequence[TrainState], mesh: Mesh) -> TrainState:
-  """The states of members as one. They are of the same step, and given up."""
-  shardings = _of_state(*_shardings(mesh))
+def stack_states(
+  states: Sequence[TrainState], mesh: Mesh, *, shard: bool = False
+) -> TrainState:
+  """The states of members as one. They are of the same step, and given up.
+
+  Args:
+    states: of the members.
+    mesh: see `make_train_steps`.
+    shard: large arrays lie in parts; see `order.shardings`.
+  """
+  where = _state_shardings(states[0], mesh, shard=shard)
   if len(states) == 1:  # where it lies
-    stack = jax.jit(
-      _with_member_axis, donate_argnums=0, out_shardings=shardings
-    )
+    stack = jax.jit(_with_member_axis, donate_argnums=0, out_shardings=where)
     return stack(states[0])
   on_host = jax.device_get(list(states))
   stacked = _map(lambda *leaves: np.stack(leaves), *on_host)
-  return jax.device_put(stacked, shardings)
+  return jax.device_put(stacked, where)
 
 
 @functools.partial(jax.jit, static_argnames='index')
@@ -83,7 +90,7 @@ def stack_hypers(settings: Sequence[Settings], mesh: Mesh) -> Hyper:
   stacked = jax.tree.map(
     lambda *leaves: jnp.stack(leaves), *map(make_hyper, settings)
   )
-  return jax.device_put(stacked, _shardings(mesh)[0])
+  return hosts.put(stacked, _shardings(mesh)[0])
 
 
 def first_epochs(
@@ -92,7 +99,7 @@ def first_epochs(
   """The orders of the epoch that `step` is in, to begin with. Shape [P, N]."""
   orders = (make_order(member, data.num_examples) for member in settings)
   epochs = jnp.stack([order.epoch(jnp.int32(step)) for order in orders])
-  return jax.device_put(epochs, _shardings(mesh)[0])
+  return hosts.put(epochs, _shardings(mesh)[0])
 
 
 def shapes(
@@ -105,7 +112,7 @@ def shapes(
     shape, sharding = (*axes, *leaf.shape), of_members if axes else shared
     return jax.ShapeDtypeStruct(shape, leaf.dtype, sharding=sharding)
 
-  one = jax.eval_shape(lambda: init_state(model, settings[0], mesh))
+  one = jax.eval_shape(lambda: fresh_state(model, settings[0]))
   inputs, tables = jax.tree.map(of_all, (split.inputs, dict(split.tables)))
   data, num_members = Data(inputs, tables), len(settings)
   state = _map(lambda leaf: of_all(leaf, num_members), one)
@@ -188,10 +195,12 @@ def _make_train_steps(
     return state, epoch, _report(state), finite
 
   of_members, shared = _shardings(mesh)
+  one_state = jax.eval_shape(lambda: fresh_state(model, settings))
+  of_all = _state_shardings(one_state, mesh, shard=settings.shard_params)
   return jax.jit(
     steps,
     donate_argnums=(1, 2),
-    out_shardings=(_of_state(of_members, shared), of_members, shared, shared),
+    out_shardings=(of_all, of_members, shared, shared),
   )
 
 
@@ -201,6 +210,16 @@ def _shardings(mesh: Mesh) -> tuple[NamedSharding, NamedSharding]:
   return (
     NamedSharding(mesh, PartitionSpec(*axes)),
     NamedSharding(mesh, PartitionSpec()),
+  )
+
+
+def _state_shardings(state: TrainState, mesh: Mesh, *, shard: bool) -> Any:
+  """Of stacked states, each like `state`."""
+  if not shard or 'member' in mesh.axis_names:
+    return _of_state(*_shardings(mesh))
+  return _map(
+    lambda one: NamedSharding(mesh, PartitionSpec(None, *one.spec)),
+    shardings(state, mesh, shard=True),
   )
 
 

@@ -101,9 +101,7 @@ class Model(NamedTuple):
       }
     return params
 
-  def access(
-    self, key: jax.Array, inputs: dict[str, jax.Array]
-  ) -> dict[str, jax.Array]:
+  def access(self, key: jax.Array, inputs: dict[str, Any]) -> dict[str, Any]:
     """What is used of examples as stored: draws that belong to the access."""
     return {
       modality.name: inputs[modality.name]

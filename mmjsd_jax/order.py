@@ -1,11 +1,15 @@
-"""A training set on the device, and the order in which it is gone through."""
+"""What lies on which device, and the order in which data are gone through."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from mmjsd_jax import hosts
 from mmjsd_jax.data.dataset import Split
+
+# Smaller arrays are not worth a message of their own.
+LEAST_SHARDED = 2**16
 
 
 class Data(NamedTuple):
@@ -69,10 +73,56 @@ def make_mesh() -> Mesh:
 
 def to_device(split: Split, mesh: Mesh) -> Data:
   """A split on every device, as it is stored (uint8)."""
-  return Data(
-    *jax.device_put(
-      (split.inputs, dict(split.tables)), NamedSharding(mesh, PartitionSpec())
-    )
+  return Data(*hosts.put((split.inputs, dict(split.tables)), everywhere(mesh)))
+
+
+def everywhere(mesh: Mesh) -> NamedSharding:
+  """A copy on every device."""
+  return NamedSharding(mesh, PartitionSpec())
+
+
+def shardings(tree: Any, mesh: Mesh, *, shard: bool) -> Any:
+  """Where the arrays of a state lie: everywhere, or large ones in parts.
+
+  Args:
+    tree: of arrays.
+    mesh: the devices.
+    shard: cut arrays of at least LEAST_SHARDED elements along their longest
+      axis that the number of devices divides, the last of equal ones; one that
+      has none lies everywhere.
+  """
+
+  def place(leaf: jax.Array) -> NamedSharding:
+    axes = [n for n, size in enumerate(leaf.shape) if size % mesh.size == 0]
+    if not shard or leaf.size < LEAST_SHARDED or not axes:
+      return everywhere(mesh)
+    longest = max(axes, key=lambda axis: (leaf.shape[axis], axis))
+    return NamedSharding(mesh, PartitionSpec(*[None] * longest, 'data'))
+
+  return jax.tree.map(place, tree)
+
+
+def over_devices(rows: jax.Array, mesh: Mesh) -> jax.Array:
+  """In a compiled program, a batch of which each device has its share.
+
+  As it is where devices do not lie along 'data'.
+  """
+  if 'data' not in mesh.axis_names:
+    return rows
+  return jax.lax.with_sharding_constraint(
+    rows, NamedSharding(mesh, PartitionSpec('data'))
+  )
+
+
+def constrain(tree: Any, mesh: Mesh, *, shard: bool) -> Any:
+  """In a compiled program, arrays where `shardings` has them.
+
+  As they are where devices do not lie along 'data'.
+  """
+  if 'data' not in mesh.axis_names:
+    return tree
+  return jax.lax.with_sharding_constraint(
+    tree, shardings(tree, mesh, shard=shard)
   )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from mmjsd_jax import __version__, curves, figures, published, report
+from mmjsd_jax import __version__, curves, figures, hosts, published, report
 from mmjsd_jax import config as configuration
 from mmjsd_jax.evaluation.samples import FigureSamples
 from mmjsd_jax.files import file_name, write_json
@@ -83,9 +83,19 @@ def write_results(
 ) -> None:
   """Writes figures/, report.html and, last, results.json.
 
+  Of several processes the first one writes; the others wait for it.
+
   Raises:
     OSError: something cannot be written; an older results.json stays.
   """
+  with hosts.together():
+    if hosts.is_first():
+      _write_results(workdir, results, samples)
+
+
+def _write_results(
+  workdir: pathlib.Path, results: dict[str, Any], samples: FigureSamples
+) -> None:
   runs = {results['objective']['preset']: results}
   pictures = {
     name: figures.to_png(pixels)

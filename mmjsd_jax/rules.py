@@ -161,6 +161,7 @@ RULES: dict[str, Rule] = {
   'train.checkpoint_every': _integer(1),
   'train.keep_checkpoints': _integer(2),  # one to fall back to
   'train.non_finite': _one_of(NON_FINITE),
+  'train.shard_params': _FLAG,
   'population.seed': _listed(_SEED),
   'population.beta': _listed(_WEIGHT),
   'population.beta_style': _listed(_WEIGHT),

@@ -205,7 +205,8 @@ def _evaluate(
   if wanted is None:
     raise FileNotFoundError(f'no checkpoint to evaluate in {job.workdir}')
   clock = time.monotonic()
-  like = init_state(job.model, job.settings, make_mesh())
+  settings = job.settings._replace(shard_params=False)
+  like = init_state(job.model, settings, make_mesh())
   restored = (
     checkpoints.restore_best(like)
     if is_best

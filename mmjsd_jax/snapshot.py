@@ -19,6 +19,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from mmjsd_jax import hosts
 from mmjsd_jax.files import sync
 
 
@@ -50,6 +51,12 @@ def write(
   folder: pathlib.Path, state: Any, *, seconds: float, loss: float
 ) -> None:
   """Writes a new folder; when this returns, a power cut does not harm it.
+
+  Args:
+    folder: must not exist yet.
+    state: a pytree of numpy arrays.
+    seconds: spent on training.
+    loss: by which checkpoints are compared.
 
   Raises:
     OSError: the disk is full, or whatever else the system says.
@@ -99,14 +106,15 @@ def read(folder: pathlib.Path, like: Any) -> tuple[Any, float]:
         f'{folder} holds another model: {name} must be '
         f'{expected.get(name, "absent")}; got {saved.get(name, "none")}'
       )
-  abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+  on_host = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
   state = _checkpointer().restore(
-    folder / 'state', args=ocp.args.StandardRestore(abstract)
+    folder / 'state', args=ocp.args.StandardRestore(on_host)
   )
   for name, leaf in _leaves(state).items():
     if _leaf_checksum(leaf) != manifest.leaves[name][1]:
       raise DamagedCheckpoint(f'{name} is not what was saved')
-  return state, manifest.seconds
+  shardings = jax.tree.map(lambda leaf: leaf.sharding, like)
+  return hosts.put(state, shardings), manifest.seconds
 
 
 def verify(folder: pathlib.Path) -> Manifest:
@@ -162,7 +170,14 @@ def _check_room(folder: pathlib.Path, num_bytes: int) -> None:
 
 
 def _checkpointer() -> ocp.Checkpointer:
-  return ocp.Checkpointer(ocp.StandardCheckpointHandler())
+  """One that waits for no other process."""
+  alone = ocp.options.MultiprocessingOptions(
+    primary_host=jax.process_index(), active_processes={jax.process_index()}
+  )
+  return ocp.Checkpointer(
+    ocp.StandardCheckpointHandler(multiprocessing_options=alone),
+    multiprocessing_options=alone,
+  )
 
 
 def _seal(content: bytes) -> bytes:
@@ -190,5 +205,5 @@ def _kind(leaf: Any) -> str:
   return f'{leaf.dtype}{list(leaf.shape)}'
 
 
-def _leaf_checksum(leaf: jax.Array) -> int:
-  return zlib.crc32(np.asarray(leaf).tobytes())
+def _leaf_checksum(leaf: np.ndarray) -> int:
+  return zlib.crc32(leaf.tobytes())

@@ -12,12 +12,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
+from mmjsd_jax import hosts
 from mmjsd_jax.data.dataset import Split
 from mmjsd_jax.model import Model, Params
 from mmjsd_jax.objectives import ElboTerms
-from mmjsd_jax.order import Data, Order, to_device
+from mmjsd_jax.order import (
+  Data,
+  Order,
+  constrain,
+  over_devices,
+  shardings,
+  to_device,
+)
 
 
 class Settings(NamedTuple):
@@ -35,6 +43,7 @@ class Settings(NamedTuple):
   log_every: int
   checkpoint_every: int
   non_finite: str = 'stop'  # of rules.NON_FINITE
+  shard_params: bool = False
 
 
 class Hyper(NamedTuple):
@@ -95,9 +104,15 @@ def init_params(model: Model, settings: Settings) -> Params:
 
 
 def init_state(model: Model, settings: Settings, mesh: Mesh) -> TrainState:
-  """The state at step 0, on every device."""
+  """The state at step 0, on every device or, if so set, in parts."""
+  state = fresh_state(model, settings)
+  return hosts.put(state, shardings(state, mesh, shard=settings.shard_params))
+
+
+def fresh_state(model: Model, settings: Settings) -> TrainState:
+  """The state at step 0, on no particular device."""
   params = init_params(model, settings)
-  state = TrainState(
+  return TrainState(
     params,
     jax.jit(_optimizer(settings.learning_rate).init)(params),
     jnp.zeros((), jnp.int32),
@@ -106,7 +121,6 @@ def init_state(model: Model, settings: Settings, mesh: Mesh) -> TrainState:
     jnp.zeros((), jnp.int32),
     jnp.ones((), jnp.float32),
   )
-  return jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
 
 
 def make_order(settings: Settings, num_examples: int) -> Order:
@@ -139,11 +153,12 @@ def take_step(
   order = _order(hyper, settings, data.num_examples)
   epoch = order.next_epoch(state.step, epoch)
   rows = order.batch(state.step, epoch)
-  if 'data' in mesh.axis_names:
-    rows = jax.lax.with_sharding_constraint(
-      rows, NamedSharding(mesh, PartitionSpec('data'))
-    )
-  metrics, grads = metrics_and_grads(model, settings, hyper, state, data, rows)
+  rows = over_devices(rows, mesh)
+  whole = constrain(state.params, mesh, shard=False)
+  metrics, grads = metrics_and_grads(
+    model, settings, hyper, state._replace(params=whole), data, rows
+  )
+  grads = constrain(grads, mesh, shard=settings.shard_params)
   metrics['gradient_norm'] = optax.tree.norm(grads)
   finite = jnp.isfinite(metrics['loss']) & jnp.isfinite(
     metrics['gradient_norm']
@@ -174,6 +189,7 @@ def take_step(
   )
   # Whatever was chosen: members together share it.
   chosen = chosen._replace(step=state.step + 1)
+  chosen = constrain(chosen, mesh, shard=settings.shard_params)
   return chosen, epoch, finite
 
 
@@ -195,11 +211,13 @@ def make_validation_loss(
   @jax.jit
   def loss(hyper: Hyper, params: Params, data: Data) -> jax.Array:
     _, _, key_noise, key_access = hyper.keys
+    params = constrain(params, mesh, shard=False)
     key_chunks = jax.random.fold_in(key_noise, no_step)
     key_access = jax.random.fold_in(key_access, no_step)
 
     def chunk(index_and_rows):
       index, rows = index_and_rows
+      rows = over_devices(rows, mesh)
       batch = model.access(
         jax.random.fold_in(key_access, index),
         data.batch(jnp.minimum(rows, num_examples - 1)),

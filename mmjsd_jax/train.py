@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from mmjsd_jax import hosts
 from mmjsd_jax.checkpoint import Checkpoints
 from mmjsd_jax.data.dataset import Split
 from mmjsd_jax.diagnosis import diagnose
@@ -231,7 +232,11 @@ def train_together(
   data = to_device(split, mesh)
   all_settings = [member.settings for member in members]
   hyper = stack_hypers(all_settings, mesh)
-  state = stack_states([m.beginning.state for m in members], mesh)
+  state = stack_states(
+    [member.beginning.state for member in members],
+    mesh,
+    shard=settings.shard_params,
+  )
   epoch = first_epochs(all_settings, data, step, mesh)
   validation_loss = None
   if validation is not None:
@@ -371,7 +376,8 @@ class _Clock:
     """Notes that a dispatch of so many steps is done."""
     now = time.monotonic()
     rate = num_steps / (now - self._last_dispatch)
-    self.dispatch_length = max(1, int(rate * DISPATCH_SECONDS))
+    length = max(1, int(rate * DISPATCH_SECONDS))
+    self.dispatch_length = hosts.from_first(min(length, 2**31 - 1))
     self._last_dispatch = now
 
   def lap(self, step: int) -> tuple[float, float]:

@@ -18,6 +18,7 @@ from typing import Any
 import ml_collections
 
 from mmjsd_jax import config as configuration
+from mmjsd_jax import hosts
 from mmjsd_jax.data.dataset import Dataset
 from mmjsd_jax.files import naming, read_json, write_json
 from mmjsd_jax.journal import read_metrics
@@ -50,7 +51,7 @@ def check(
       f'workdir must be a folder that can be written; {workdir}: '
       f'{error.strerror}'
     ) from None
-  if (workdir / LOCK).exists():
+  if hosts.is_first() and (workdir / LOCK).exists():
     with locked(workdir):
       pass
   _check_run(workdir, config)
@@ -79,12 +80,30 @@ def claimed(
   dataset: Dataset,
   mode: str,
 ) -> Iterator[None]:
-  """Holds the folder for this process alone, with run.json written.
+  """Holds the folder for this program alone, with run.json written.
+
+  Of several processes the first one holds it for all.
 
   Raises:
-    OSError: another process holds it or has, since `check`, begun another run
-      in it; or it cannot be written.
+    OSError: another program holds it or has, since `check`, begun another run
+      in it; or it cannot be written; or the processes were given other runs.
   """
+  hosts.check_same('config', str(configuration.to_dict(config)))
+  hosts.check_same('data', dataset.fingerprint)
+  with contextlib.ExitStack() as stack:
+    with hosts.together():
+      if hosts.is_first():
+        stack.enter_context(_claimed(workdir, config, dataset, mode))
+    yield
+
+
+@contextlib.contextmanager
+def _claimed(
+  workdir: pathlib.Path,
+  config: ml_collections.ConfigDict,
+  dataset: Dataset,
+  mode: str,
+) -> Iterator[None]:
   workdir.mkdir(parents=True, exist_ok=True)
   with locked(workdir):
     try:

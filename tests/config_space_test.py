@@ -160,6 +160,7 @@ SPACE = {
   'train.checkpoint_every': Values((100, 10_000), (0, 99, 2**40, True, None)),
   'train.keep_checkpoints': _integers(2),
   'train.non_finite': Values(rules.NON_FINITE, ('', 'go on', None)),
+  'train.shard_params': FLAG,
   'population.seed': Values(
     ('', '0:5', '3', '0,4294967295'),
     (',', ':', '5:0', '0:2000', '0.5', '1,1', '1,0:2', 'x', '-1', None),

@@ -230,7 +230,7 @@ def test_differences_name_key_old_and_new():
   [
     {'train.num_steps': 100},
     {'train.num_steps': 0, 'train.num_epochs': 1},
-    {'train.keep_checkpoints': 5},
+    {'train.keep_checkpoints': 5, 'train.shard_params': True},
     {'evaluation.seed': 1, 'evaluation.subsets': ('m0',)},
   ],
 )

@@ -4,15 +4,12 @@ import json
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import linear_world
 import numpy as np
 import pytest
 
 from mmjsd_jax import objectives
-from mmjsd_jax.data.dataset import Dataset, Split
 from mmjsd_jax.evaluation import evaluate, summary
-from mmjsd_jax.evaluation.coherence import Judges
 
 SETTINGS: dict[str, Any] = {
   'num_probe_samples': (30, 1000),
@@ -31,16 +28,7 @@ def world():
 
 @pytest.fixture(scope='module')
 def dataset(world):
-  """Two classes, the sign of z's first coordinate; sorted, as PolyMNIST is."""
-  labels = (world.latents[:, 0] > 0).astype(np.int32)
-
-  def split(rows):
-    rows = rows[np.argsort(labels[rows], kind='stable')]
-    return Split({n: x[rows] for n, x in world.inputs.items()}, labels[rows])
-
-  names = world.model.modalities
-  train, test = split(np.arange(100)), split(np.arange(100, 170))
-  return Dataset('linear', names, 2, train, test, '', None, '')
+  return linear_world.make_dataset(world)
 
 
 @pytest.fixture(scope='module')
@@ -53,28 +41,14 @@ def metrics(world, dataset, untrained):
   return _evaluate(world, dataset, untrained_params=untrained, as_released=True)
 
 
-def _classify(key, weights, data):
-  """Sign of z's first coordinate, recovered from every modality's mean."""
-  del key
-  return jnp.stack(
-    [
-      (x @ w > threshold).astype(jnp.int32)
-      for x, (w, threshold) in zip(data.values(), weights, strict=True)
-    ]
-  )
-
-
-def _classify_as_released(key, weights, data):
-  return 1 - _classify(key, weights, data)
-
-
 def _evaluate(world, dataset, **changes):
-  dense = [part['encoder']['Dense_0'] for part in world.params.values()]
-  weights = [(layer['kernel'][:, 0], -layer['bias'][0]) for layer in dense]
-  judges = Judges(weights, _classify, _classify_as_released)
   settings = SETTINGS | {'key': jax.random.key(0)} | changes
   return evaluate.evaluate(
-    world.model, world.params, dataset, judges, **settings
+    world.model,
+    world.params,
+    dataset,
+    linear_world.make_judges(world),
+    **settings,
   )
 
 

@@ -69,6 +69,7 @@ TABLE = (
   Entry('validation', ()),
   Entry('config', ('ml_collections',)),
   # Running.
+  Entry('hosts', ('jax', 'numpy')),
   Entry('order', ('jax',)),
   Entry('step', _RUNNING),
   Entry('members', _MATHS),

@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmjsd_jax import likelihoods, objectives
+from mmjsd_jax.data.dataset import Dataset, Split
+from mmjsd_jax.evaluation.coherence import Judges
 from mmjsd_jax.gaussian import Gaussian
 from mmjsd_jax.model import Modality, Model, Posteriors
 
@@ -90,6 +92,42 @@ def make_world(
     w @ w.T + SCALE**2 * np.eye(len(w)),
   )
   return World(model, params, inputs, z, exact)
+
+
+def make_dataset(world, num_train=100) -> Dataset:
+  """Two classes, the sign of z's first coordinate; sorted, as PolyMNIST is."""
+  labels = (world.latents[:, 0] > 0).astype(np.int32)
+
+  def split(rows):
+    rows = rows[np.argsort(labels[rows], kind='stable')]
+    return Split({n: x[rows] for n, x in world.inputs.items()}, labels[rows])
+
+  names = world.model.modalities
+  train = split(np.arange(num_train))
+  test = split(np.arange(num_train, len(labels)))
+  return Dataset('linear', names, 2, train, test, '', None, '')
+
+
+def make_judges(world) -> Judges:
+  """Judges by the sign of z's first coordinate; as released, the opposite."""
+  dense = [part['encoder']['Dense_0'] for part in world.params.values()]
+  weights = [(layer['kernel'][:, 0], -layer['bias'][0]) for layer in dense]
+  return Judges(weights, _classify, _classify_as_released)
+
+
+def _classify(key, weights, data):
+  """Recovered from every modality's mean."""
+  del key
+  return jnp.stack(
+    [
+      (x @ w > threshold).astype(jnp.int32)
+      for x, (w, threshold) in zip(data.values(), weights, strict=True)
+    ]
+  )
+
+
+def _classify_as_released(key, weights, data):
+  return 1 - _classify(key, weights, data)
 
 
 def _log_normal(x, mean, covariance):

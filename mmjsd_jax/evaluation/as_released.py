@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmjsd_jax import gaussian, mixture
+from mmjsd_jax import gaussian, hosts, mixture
 from mmjsd_jax.evaluation import log_likelihood
 from mmjsd_jax.model import Model, Params, Posteriors
 
@@ -106,7 +106,7 @@ def estimate_log_likelihood(
         for number, row in enumerate(subsets)
       ]
     )
-  return np.concatenate(jax.device_get(found), axis=-1)
+  return np.concatenate(hosts.fetch(found), axis=-1)
 
 
 @functools.partial(jax.jit, static_argnames=('model', 'num_samples'))

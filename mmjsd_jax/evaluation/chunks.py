@@ -1,9 +1,23 @@
-"""Fixed-size chunks: one compiled shape however many examples there are."""
+"""Fixed-size chunks: one compiled shape however many examples there are.
 
-from collections.abc import Iterator
-from typing import NamedTuple
+Where parameters lie on many devices, so do the chunks, each example on one of
+them. The numbers do not depend on it: a chunk has as many rows on any number of
+devices, and draws belong to its rows. One that the devices cannot share evenly
+lies on each of them.
+"""
 
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, TypeVar
+
+import jax
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from mmjsd_jax import hosts
+
+_F = TypeVar('_F', bound=Callable[..., Any])
 
 
 class Chunk(NamedTuple):
@@ -38,3 +52,53 @@ def padded_chunks(num_rows: int, size: int) -> Iterator[Chunk]:
   for start in range(0, num_rows, size):
     rows = np.minimum(np.arange(start, start + size), num_rows - 1)
     yield Chunk(rows, min(size, num_rows - start))
+
+
+def over_devices_of_params(function: _F) -> _F:
+  """Lets a function(model, params, ...) use all devices that have `params`.
+
+  In it, `put` and `spread` know these devices.
+  """
+
+  @functools.wraps(function)
+  def wrapped(model: Any, params: Any, *args: Any, **kwargs: Any) -> Any:
+    sharding = getattr(jax.tree.leaves(params)[0], 'sharding', None)
+    mesh = getattr(sharding, 'mesh', None)
+    with jax.set_mesh(mesh) if mesh else contextlib.nullcontext():
+      return function(model, params, *args, **kwargs)
+
+  return wrapped  # type: ignore[return-value]
+
+
+def put(tree: Any, *, axis: int | None = 0) -> Any:
+  """A chunk on the devices, spread along `axis`; None is a copy on each."""
+  mesh = jax.sharding.get_mesh()
+  if mesh.empty:
+    return jax.device_put(tree)
+  return hosts.put(
+    tree,
+    jax.tree.map(
+      lambda leaf: NamedSharding(mesh, _spec(leaf.shape, axis, mesh.size)), tree
+    ),
+  )
+
+
+def spread(tree: Any, *, axis: int = 0) -> Any:
+  """As `put`, of what a compiled function computes from no chunk."""
+  mesh = jax.sharding.get_abstract_mesh()
+  if mesh.empty:
+    return tree
+  return jax.tree.map(
+    lambda leaf: jax.lax.with_sharding_constraint(
+      leaf, _spec(leaf.shape, axis, mesh.size)
+    ),
+    tree,
+  )
+
+
+def _spec(
+  shape: tuple[int, ...], axis: int | None, num_devices: int
+) -> PartitionSpec:
+  if axis is None or shape[axis] % num_devices:
+    return PartitionSpec()
+  return PartitionSpec(*[None] * axis, 'data')

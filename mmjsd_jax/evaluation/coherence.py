@@ -27,7 +27,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmjsd_jax import mixture
+from mmjsd_jax import hosts, mixture
 from mmjsd_jax.data import text
 from mmjsd_jax.evaluation import chunks
 from mmjsd_jax.model import Model, Params, Posteriors
@@ -168,7 +168,7 @@ def predict_conditional(
   parts = list(chunks.padded_chunks(num_examples, chunk_size))
   found = []
   for part, chunk in enumerate(parts):
-    batch = jax.device_put(posteriors.take(chunk.rows))
+    batch = chunks.put(posteriors.take(chunk.rows), axis=1)
     key_chunk = jax.random.fold_in(key, part)
     predicted = []
     for number, row in enumerate(subsets):
@@ -188,7 +188,7 @@ def predict_conditional(
         progress(part * len(subsets) + number + 1, len(parts) * len(subsets))
     # Stacked over subsets; what fills up the last chunk is cut off.
     classes, *texts = jax.tree.map(
-      lambda *x: np.stack(x), *jax.device_get(predicted)
+      lambda *x: np.stack(x), *hosts.fetch(predicted)
     )
     count = chunk.num_valid
     texts = jax.tree.map(lambda x, n=count: x[:, :n], texts)
@@ -233,7 +233,7 @@ def predict_joint(
       classifiers,
       num_samples=chunk_size,
     )
-    found.append(np.asarray(predicted)[:, : chunk.num_valid])
+    found.append(hosts.fetch(predicted)[:, : chunk.num_valid])
   return np.concatenate(found, axis=-1)
 
 
@@ -263,11 +263,11 @@ def predict_data(
     predicted = _predict_from_data(
       jax.random.fold_in(key, part),
       model,
-      {name: inputs[name][chunk.rows] for name in model.modalities},
+      chunks.put({name: inputs[name][chunk.rows] for name in model.modalities}),
       classify_fn,
       classifiers,
     )
-    found.append(np.asarray(predicted)[:, : chunk.num_valid])
+    found.append(hosts.fetch(predicted)[:, : chunk.num_valid])
   return np.concatenate(found, axis=-1)
 
 
@@ -326,7 +326,7 @@ def _predict_from_prior(
 ) -> jax.Array:
   """Classes [M, B] of samples from N(0, I)."""
   key_sample, key_classify = jax.random.split(key)
-  decoded = model.decode_prior(key_sample, params, num_samples)
+  decoded = chunks.spread(model.decode_prior(key_sample, params, num_samples))
   return classify_fn(key_classify, classifiers, decoded)
 
 

@@ -1,7 +1,8 @@
 """All metrics of a trained model: the block 'metrics' of results.json.
 
 Every split is encoded once; its posteriors serve all subsets. Data are put into
-a random order first, since they come sorted by class.
+a random order first, since they come sorted by class. All devices that have the
+parameters share every chunk; each process has all results.
 
 Legend: B batch, M modalities, S subsets, D shared latent, N examples.
 """
@@ -11,10 +12,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from mmjsd_jax import objectives
+from mmjsd_jax import hosts, objectives
 from mmjsd_jax import subsets as subset_lib
 from mmjsd_jax.data.dataset import Dataset, Split
 from mmjsd_jax.evaluation import as_released as released
@@ -34,6 +34,7 @@ from mmjsd_jax.model import Model, Params, Posteriors
 ProgressFn = Callable[[str, int, int], None]
 
 
+@chunks.over_devices_of_params
 def evaluate(
   model: Model,
   params: Params,
@@ -116,6 +117,7 @@ def evaluate(
   ) = jax.random.split(key, 10)
   num_train = len(dataset.train.labels)
   sizes = sorted({min(size, num_train) for size in num_probe_samples})
+  judges = judges._replace(params=chunks.put(judges.params, axis=None))
   access_fns = [
     functools.partial(_accessed, jax.random.fold_in(key_access, n), model)
     for n in range(3)
@@ -144,6 +146,7 @@ def evaluate(
     'standardised': True,
   }
   if untrained_params is not None:
+    untrained_params = chunks.put(untrained_params, axis=None)
     untrained_posteriors = encode_fn(untrained_params, test.inputs)
     probes['untrained'] = probe_fn(
       encode_fn(untrained_params, train.inputs),
@@ -346,7 +349,7 @@ def encode(
   parts = []
   for chunk in chunks.padded_chunks(num_examples, chunk_size):
     batch = {name: inputs[name][chunk.rows] for name in model.modalities}
-    found = jax.device_get(_encode(model, params, batch))
+    found = hosts.fetch(_encode(model, params, chunks.put(batch)))
     parts.append(jax.tree.map(lambda x, n=chunk.num_valid: x[:, :n], found))
   return jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1), *parts)
 
@@ -505,5 +508,4 @@ def _shuffled(
 
 def _accessed(key: jax.Array, model: Model, split: Split) -> Split:
   """The split as one access to its examples finds it."""
-  inputs = jax.tree.map(jnp.asarray, split.inputs)
-  return split._replace(inputs=jax.device_get(model.access(key, inputs)))
+  return split._replace(inputs=hosts.fetch(model.access(key, split.inputs)))

@@ -17,6 +17,7 @@ import numpy as np
 from flax import linen as nn
 from jax.typing import ArrayLike
 
+from mmjsd_jax import hosts
 from mmjsd_jax.evaluation import chunks
 
 # Images [B, H, W, C], float32 in [0, 1] -> features [B, D].
@@ -44,7 +45,8 @@ def extract(
   parts = []
   size = min(chunk_size, len(images))
   for chunk in chunks.padded_chunks(len(images), size):
-    found = np.asarray(feature_fn(to_float(images[chunk.rows])), np.float32)
+    found = feature_fn(to_float(chunks.put(images[chunk.rows])))
+    found = np.asarray(hosts.fetch(found), np.float32)
     if found.ndim != 2 or len(found) != size:
       raise ValueError(
         f'expected features of shape [{size}, D] of {size} images, got'

@@ -28,7 +28,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmjsd_jax import gaussian, mixture
+from mmjsd_jax import gaussian, hosts, mixture
 from mmjsd_jax.evaluation import chunks
 from mmjsd_jax.gaussian import Gaussian
 from mmjsd_jax.model import Model, Params, Posteriors
@@ -141,7 +141,7 @@ def estimate(
         )
         for first in range(0, num_samples, num_draws)
       ]
-      log_sums, totals = np.asarray(jax.device_get(sums), np.float64).swapaxes(
+      log_sums, totals = np.asarray(hosts.fetch(sums), np.float64).swapaxes(
         0, 1
       )  # Each [calls, B].
       log_mean = np.logaddexp.reduce(log_sums) - np.log(num_samples)
@@ -156,19 +156,15 @@ def estimate(
 def put_batch(
   inputs: dict[str, np.ndarray], posteriors: Posteriors, rows: np.ndarray
 ) -> tuple[dict[str, jax.Array], Posteriors]:
-  """The given examples and their posteriors, on the device.
+  """The given examples and their posteriors, on the devices.
 
   Args:
     inputs: modality name -> arrays whose first axis is N.
     posteriors: of N examples.
     rows: indices into N. Shape [B].
   """
-  return jax.device_put(
-    (
-      {name: array[rows] for name, array in inputs.items()},
-      posteriors.take(rows),
-    )
-  )
+  batch = {name: array[rows] for name, array in inputs.items()}
+  return chunks.put(batch), chunks.put(posteriors.take(rows), axis=1)
 
 
 def log_joint(

@@ -20,7 +20,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from mmjsd_jax import mixture
+from mmjsd_jax import hosts, mixture
 from mmjsd_jax.evaluation import chunks
 from mmjsd_jax.model import Model, Posteriors
 
@@ -188,10 +188,10 @@ def subset_means(
   for number, chunk in enumerate(
     chunks.padded_chunks(num_examples, min(chunk_size, num_examples))
   ):
-    batch = jax.device_put(posteriors.take(chunk.rows))
+    batch = chunks.put(posteriors.take(chunk.rows), axis=1)
     key_chunk = jax.random.fold_in(key, number)
     means = _selected_mean(key_chunk, model, batch, row, method=method)
-    parts.append(np.asarray(means)[: chunk.num_valid])
+    parts.append(hosts.fetch(means)[: chunk.num_valid])
   return np.concatenate(parts)
 
 

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmjsd_jax import mixture
+from mmjsd_jax import hosts, mixture
 from mmjsd_jax.data.dataset import Dataset, Split
 from mmjsd_jax.evaluation import autoencoder, chunks, features, judges, quality
 from mmjsd_jax.evaluation.classifier_cache import Classifiers
@@ -232,7 +232,7 @@ def _from_prior(
   for part, chunk in enumerate(chunks.padded_chunks(num_samples, size)):
     key_part = jax.random.fold_in(key, part)
     found = _draw_prior(key_part, model, params, names=names, num_samples=size)
-    parts.append(_first(jax.device_get(found), chunk.num_valid))
+    parts.append(_first(hosts.fetch(found), chunk.num_valid))
   return {name: np.concatenate([x[name] for x in parts]) for name in names}
 
 
@@ -254,12 +254,12 @@ def _from_posterior(
       jax.random.fold_in(key, part),
       model,
       params,
-      jax.device_put(posteriors.take(chunk.rows)),
+      chunks.put(posteriors.take(chunk.rows), axis=1),
       row,
       sampling=sampling,
     )
     wanted = {name: found[name] for name in names}
-    parts.append(_first(jax.device_get(wanted), chunk.num_valid))
+    parts.append(_first(hosts.fetch(wanted), chunk.num_valid))
   return {name: np.concatenate([x[name] for x in parts]) for name in names}
 
 
@@ -277,7 +277,7 @@ def _draw_prior(
   num_samples: int,
 ) -> dict[str, jax.Array]:
   """Images [B, H, W, C] of draws from N(0, I)."""
-  decoded = model.decode_prior(key, params, num_samples)
+  decoded = chunks.spread(model.decode_prior(key, params, num_samples))
   return {name: jnp.clip(decoded[name], 0, 1) for name in names}
 
 

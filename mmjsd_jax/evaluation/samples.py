@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmjsd_jax import mixture
+from mmjsd_jax import hosts, mixture
 from mmjsd_jax.data.dataset import Dataset
+from mmjsd_jax.evaluation import chunks
 from mmjsd_jax.model import Model, Params
 
 NUM_DRAWS = 10
@@ -49,6 +50,7 @@ class FigureSamples(NamedTuple):
   swapped: dict[str, np.ndarray]
 
 
+@chunks.over_devices_of_params
 def samples_for_figures(
   model: Model,
   params: Params,
@@ -81,12 +83,12 @@ def samples_for_figures(
   # The first example of every class; argmax of a row without one gives 0.
   is_class = labels[order][None] == np.arange(dataset.num_classes)[:, None]
   columns = order[np.argmax(is_class, axis=1)]
-  chosen = jax.device_put(dataset.test.take(columns).inputs)
-  originals = jax.device_get(model.access(key_access, chosen))
+  chosen = dataset.test.take(columns).inputs
+  originals = hosts.fetch(model.access(key_access, chosen))
 
   def draw(number: int, row: np.ndarray) -> dict[str, np.ndarray]:
     key_row = jax.random.fold_in(key_draws, number)
-    return jax.device_get(_draw(key_row, model, params, originals, row))
+    return hosts.fetch(_draw(key_row, model, params, originals, row))
 
   one = {name: np.array([m == name for m in names]) for name in names}
   given_source = draw(0, one[source])
@@ -105,14 +107,14 @@ def samples_for_figures(
     labels=labels[columns],
     originals=originals,
     reconstructions={name: x[0] for name, x in everything.items()},
-    prior=jax.device_get(_draw_prior(key_prior, model, params)),
+    prior=hosts.fetch(_draw_prior(key_prior, model, params)),
     from_one={
       given: {name: x for name, x in draws.items() if name != given}
       for given, draws in from_one.items()
       if len(names) > 1
     },
     from_rest=from_rest,
-    swapped=jax.device_get(_swap(key_swap, model, params, originals)),
+    swapped=hosts.fetch(_swap(key_swap, model, params, originals)),
   )
 
 
