@@ -18,8 +18,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 # How long processes wait for one another at the start, and at the end.
 START_SECONDS = 300
@@ -67,6 +69,7 @@ def start(
       initialization_timeout=START_SECONDS,
       shutdown_timeout_seconds=SHUTDOWN_SECONDS,
     )
+    _meet()
   except (RuntimeError, ValueError) as error:
     raise OSError(f'the processes do not find one another: {error}') from None
 
@@ -153,6 +156,21 @@ def put(tree: Any, shardings: Any) -> Any:
     shardings,
     tree,
   )
+
+
+def _meet() -> None:
+  """Connects all devices while the processes are in step.
+
+  On CPU the first message between them must be answered within 30 s, and would
+  otherwise come behind a compilation.
+  """
+  largest(0)
+  mesh = jax.make_mesh(
+    (jax.device_count(),), ('data',), axis_types=(AxisType.Auto,)
+  )
+  ones = np.ones(mesh.size, np.int32)
+  spread = put(ones, NamedSharding(mesh, PartitionSpec('data')))
+  jax.block_until_ready(jax.jit(jnp.sum)(spread))
 
 
 def _of_all(number: int) -> list[int]:

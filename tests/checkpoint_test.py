@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from mmjsd_jax import snapshot
 from mmjsd_jax.checkpoint import Checkpoints
 
 
@@ -80,3 +82,35 @@ def test_donation_does_not_reach_what_is_being_saved(checkpoints):
   checkpoints.wait()
   restored, _ = checkpoints.restore(state_at(0), 9)
   np.testing.assert_array_equal(restored.weights, expected)
+
+
+def test_where_arrays_lay_is_not_saved(checkpoints, tmp_path):
+  def on(num_devices, spec):
+    mesh = jax.make_mesh(
+      (num_devices,),
+      ('data',),
+      axis_types=(AxisType.Auto,),
+      devices=jax.devices()[:num_devices],
+    )
+    weights = jax.random.normal(jax.random.key(0), (16, 8))
+    return State(
+      jax.device_put(weights, NamedSharding(mesh, spec)), jnp.int32(1)
+    )
+
+  states = [
+    on(8, PartitionSpec('data')),
+    on(2, PartitionSpec(None, 'data')),
+    on(1, PartitionSpec()),
+  ]
+  for step, state in enumerate(states):
+    state = state._replace(step=jnp.int32(step))
+    checkpoints.save(state, seconds=0.0, loss=-step)
+  checkpoints.wait()
+  folder = tmp_path / 'checkpoints'
+  kinds = [snapshot.read_manifest(folder / n).leaves['weights'] for n in '12']
+  assert kinds[0] == kinds[1]
+  assert not list(folder.rglob('*sharding*'))
+  for like in states:
+    found, _ = checkpoints.restore(like, 2)
+    assert found.weights.sharding == like.weights.sharding
+    np.testing.assert_array_equal(found.weights, states[0].weights)

@@ -1,7 +1,9 @@
 """Fixed-size chunks."""
 
+import jax
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from mmjsd_jax.evaluation import chunks
 
@@ -19,3 +21,31 @@ def test_every_row_counts_once_and_shapes_are_one(num_rows, size):
 def test_nothing_to_cut_is_refused(num_rows, size):
   with pytest.raises(ValueError, match='at least one row'):
     list(chunks.padded_chunks(num_rows, size))
+
+
+@pytest.fixture
+def params():
+  mesh = jax.make_mesh((8,), ('data',), axis_types=(AxisType.Auto,))
+  return {'w': jax.device_put(np.ones(3), NamedSharding(mesh, PartitionSpec()))}
+
+
+@chunks.over_devices_of_params
+def parts_of(model, params, num_rows, axis):
+  """Of how many different parts of a chunk the devices have one."""
+  del params
+  shape = (2, num_rows) if axis == 1 else (num_rows, 2)
+  found = model(np.zeros(shape), axis=axis)
+  return len({str(shard.index) for shard in found.addressable_shards})
+
+
+@pytest.mark.parametrize('axis', [0, 1])
+def test_devices_share_a_chunk_that_they_divide(params, axis):
+  spread_fn = jax.jit(chunks.spread, static_argnames='axis')
+  for place_fn in (chunks.put, spread_fn):
+    assert parts_of(place_fn, params, 16, axis) == 8
+    assert parts_of(place_fn, params, 12, axis) == 1
+    assert parts_of(place_fn, {'w': np.ones(3)}, 16, axis) == 1
+
+
+def test_a_copy_lies_on_every_device(params):
+  assert parts_of(chunks.put, params, 16, None) == 1
