@@ -11,11 +11,13 @@ import hosts_world
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import linen as nn
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from mmjsd_jax import hosts, mixture, order
+from mmjsd_jax import hosts, members, mixture, order
+from mmjsd_jax import step as steps
 from mmjsd_jax.gaussian import Gaussian
 from mmjsd_jax.mixture import Mixture
 
@@ -93,6 +95,30 @@ def test_devices_change_no_loss(one, num_devices, shard, tmp_path, monkeypatch):
   assert_same_run(lines, one[0])
   spread = [not x.is_fully_replicated for x in jax.tree.leaves(state)]
   assert any(spread) == shard
+
+
+def test_large_arrays_stay_in_parts(monkeypatch):
+  monkeypatch.setattr(order, 'LEAST_SHARDED', 4)
+  made, dataset = hosts_world.world()
+  mesh = mesh_of(8)
+  settings = hosts_world.SETTINGS._replace(shard_params=True)
+  data = order.to_device(dataset.train, mesh)
+  state = steps.init_state(made.model, settings, mesh)
+  state = members.stack_states([state], mesh, shard=True)
+  before = [leaf.sharding for leaf in jax.tree.leaves(state)]
+  state, *_ = members.make_train_steps(made.model, settings, mesh)(
+    members.stack_hypers([settings], mesh),
+    state,
+    members.first_epochs([settings], data, 0, mesh),
+    data,
+    jnp.int32(1),
+  )
+  after = [leaf.sharding for leaf in jax.tree.leaves(state)]
+  assert after == before
+  kernel = state.params['m0']['decoder']['kernel']  # [1, 2, 8]
+  assert kernel.sharding.spec == PartitionSpec(None, None, 'data')
+  moment = optax.tree.get(state.opt_state, 'mu')['m0']['decoder']['kernel']
+  assert moment.sharding == kernel.sharding
 
 
 def test_devices_change_no_metric(one):
