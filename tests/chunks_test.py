@@ -47,5 +47,13 @@ def test_devices_share_a_chunk_that_they_divide(params, axis):
     assert parts_of(place_fn, {'w': np.ones(3)}, 16, axis) == 1
 
 
+def test_a_size_that_devices_share_is_their_multiple(params):
+  size_of = chunks.over_devices_of_params(
+    lambda _, __, n: chunks.shared_size(n)
+  )
+  assert [size_of(None, params, n) for n in (50, 56, 1)] == [56, 56, 8]
+  assert size_of(None, {'w': np.ones(3)}, 50) == 50
+
+
 def test_a_copy_lies_on_every_device(params):
   assert parts_of(chunks.put, params, 16, None) == 1

@@ -1,9 +1,9 @@
 """Fixed-size chunks: one compiled shape however many examples there are.
 
 Where parameters lie on many devices, so do the chunks, each example on one of
-them. The numbers do not depend on it: a chunk has as many rows on any number of
-devices, and draws belong to its rows. One that the devices cannot share evenly
-lies on each of them.
+them. The numbers do not depend on it: where there are draws, which belong to a
+chunk's rows, it has as many rows on any number of devices. One that they cannot
+share evenly lies on each of them.
 """
 
 import contextlib
@@ -52,6 +52,15 @@ def padded_chunks(num_rows: int, size: int) -> Iterator[Chunk]:
   for start in range(0, num_rows, size):
     rows = np.minimum(np.arange(start, start + size), num_rows - 1)
     yield Chunk(rows, min(size, num_rows - start))
+
+
+def shared_size(size: int) -> int:
+  """The next size that the devices can share evenly.
+
+  For chunks of which nothing is drawn.
+  """
+  num_devices = max(jax.sharding.get_mesh().size, 1)
+  return -(-size // num_devices) * num_devices
 
 
 def over_devices_of_params(function: _F) -> _F:

@@ -345,7 +345,7 @@ def encode(
     chunk_size: examples per call.
   """
   num_examples = len(inputs[model.modalities[0]])
-  chunk_size = min(chunk_size, num_examples)
+  chunk_size = chunks.shared_size(min(chunk_size, num_examples))
   parts = []
   for chunk in chunks.padded_chunks(num_examples, chunk_size):
     batch = {name: inputs[name][chunk.rows] for name in model.modalities}

@@ -35,7 +35,8 @@ def extract(
     feature_fn: the network; called on `chunk_size` images at a time, always as
       many, so that it is compiled once.
     images: uint8 in [0, 255] or floats in [0, 1]. Shape [N, H, W, C].
-    chunk_size: images per call; fewer where there are fewer.
+    chunk_size: images per call; fewer where there are fewer, and more where
+      devices share them.
 
   Raises:
     ValueError: images of another shape, or features that are not [B, D].
@@ -43,7 +44,7 @@ def extract(
   if images.ndim != 4 or not len(images):
     raise ValueError(f'expected images [N, H, W, C], got {images.shape}')
   parts = []
-  size = min(chunk_size, len(images))
+  size = chunks.shared_size(min(chunk_size, len(images)))
   for chunk in chunks.padded_chunks(len(images), size):
     found = feature_fn(to_float(chunks.put(images[chunk.rows])))
     found = np.asarray(hosts.fetch(found), np.float32)
