@@ -202,4 +202,9 @@ def _changed(
         f'config.{key} must be like {like!r}; got {value!r} in the grid'
       ) from None
   configuration.validate(config)
+  if configuration.is_population(config):
+    raise ValueError(
+      'expected an empty config.population in a sweep: its lists belong into '
+      'the grid'
+    )
   return config

@@ -59,11 +59,6 @@ def prepare(
     OSError: files that are missing or cannot be read or written.
   """
   configuration.validate(config)
-  if configuration.is_population(config):
-    raise ValueError(
-      'config.population must be empty for a single run, such as a point of a '
-      'sweep; give the lists to the sweep'
-    )
   check_devices(config.train.batch_size, make_mesh())
   workdirs.check(workdir, config, mode)
   inception = None

@@ -108,9 +108,10 @@ def shapes(
   one = jax.eval_shape(lambda: init_state(model, settings[0], mesh))
   inputs, tables = jax.tree.map(of_all, (split.inputs, dict(split.tables)))
   data, num_members = Data(inputs, tables), len(settings)
+  state = _map(lambda leaf: of_all(leaf, num_members), one)
   return (
     stack_hypers(settings, mesh),
-    _map(lambda leaf: of_all(leaf, num_members), one),
+    state._replace(step=of_all(one.step)),
     jax.ShapeDtypeStruct(
       (num_members, data.num_examples), jnp.int32, sharding=of_members
     ),

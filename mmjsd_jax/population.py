@@ -9,39 +9,25 @@ import contextlib
 import logging
 import pathlib
 import shlex
-import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import ml_collections
 
 from mmjsd_jax import config as configuration
-from mmjsd_jax import grid, memory, run, sweep_run
+from mmjsd_jax import grid, run, sweep_run
 from mmjsd_jax import job as jobs
 from mmjsd_jax.checkpoint import Checkpoints
 from mmjsd_jax.files import read_json, write_json
 from mmjsd_jax.grid import Point, Sweep
 from mmjsd_jax.interruption import Interruption
 from mmjsd_jax.job import Job
-from mmjsd_jax.members import (
-  first_epochs,
-  make_train_steps,
-  member_mesh,
-  stack_hypers,
-  stack_states,
-)
 from mmjsd_jax.number_lists import parse_numbers
-from mmjsd_jax.order import to_device
-from mmjsd_jax.step import Settings, init_state
 from mmjsd_jax.sweep_run import Plan
+from mmjsd_jax.together import choose_together, device_limit, foretell
 from mmjsd_jax.train import NonFiniteLoss
 
 _log = logging.getLogger(__name__)
-
-# By which members together are compared with members in turn.
-TIMED_STEPS = 10
 
 
 class Population(NamedTuple):
@@ -142,54 +128,6 @@ def execute(
   }
 
 
-def choose_together(job: Job, settings: Sequence[Settings]) -> int:
-  """How many members to train in one program.
-
-  One on each device, where there are several and members for all of them: they
-  exchange nothing. In turn where that cannot be, and on CPU, where members
-  together are slower (docs/populations.md). On one accelerator both are timed.
-
-  Args:
-    job: of any member.
-    settings: of all members.
-  """
-  num_devices = jax.device_count()
-  if len(settings) == 1 or job.settings.non_finite == 'restore':
-    return 1
-  if jax.process_count() > 1:
-    return 1
-  if num_devices > 1:
-    return num_devices if len(settings) >= num_devices else 1
-  if jax.default_backend() == 'cpu':
-    return 1
-  rates = {
-    number: examples_per_second(job, settings[:number])
-    for number in (1, len(settings))
-  }
-  for number, rate in rates.items():
-    _log.info('%d members together: %.0f examples/s in all', number, rate)
-  return max(rates, key=rates.__getitem__)
-
-
-def examples_per_second(job: Job, settings: Sequence[Settings]) -> float:
-  """Of these members together, over all of them; compilation is left out."""
-  mesh = member_mesh(len(settings))
-  data = to_device(job.training, mesh)
-  train_steps = make_train_steps(job.model, settings[0], mesh)
-  hyper = stack_hypers(settings, mesh)
-  epoch = first_epochs(settings, data, 0, mesh)
-  states = [init_state(job.model, member, mesh) for member in settings]
-  state = stack_states(states, mesh)
-  for num_steps in (1, TIMED_STEPS):
-    clock = time.perf_counter()
-    state, epoch, report, _ = train_steps(
-      hyper, state, epoch, data, jnp.int32(num_steps)
-    )
-    jax.block_until_ready(report)
-  seconds = time.perf_counter() - clock
-  return len(settings) * TIMED_STEPS * settings[0].batch_size / seconds
-
-
 def _train_together(
   population: Population, pending: dict[str, Job], interruption: Interruption
 ) -> dict[str, NonFiniteLoss]:
@@ -205,10 +143,13 @@ def _train_together(
   failed: dict[str, NonFiniteLoss] = {}
   if not waiting:
     return failed
+  job, *_ = waiting.values()
   together = population.together or notes['together']
+  if job.settings.non_finite == 'restore':
+    together = 1  # a member goes back by itself
   if not together:
-    job, *_ = waiting.values()
-    together = choose_together(job, [job.settings for job in waiting.values()])
+    settings = [job.settings for job in waiting.values()]
+    together = choose_together(job.model, settings, job.training)
   notes['together'] = together
   write_json(path, notes)
   _log.info(
@@ -216,9 +157,7 @@ def _train_together(
     len(waiting),
     'in turn' if together == 1 else f'{together} together',
   )
-  names = list(waiting)
-  for start in range(0, len(names), together):
-    group = names[start : start + together]
+  for group in _groups(waiting, together):
     if len(group) == 1:
       continue  # as a run by itself
     _check_memory([waiting[name] for name in group])
@@ -227,6 +166,21 @@ def _train_together(
     notes['alone'] += [group[index] for index in errors]
     write_json(path, notes)
   return failed
+
+
+def _groups(waiting: dict[str, Job], together: int) -> list[list[str]]:
+  """Names of at most so many, with a checkpoint of the same step or none."""
+  groups: list[tuple[list[str], set[int]]] = []
+  for name, job in waiting.items():
+    steps = set(_steps(job))
+    for group, common in groups:
+      if len(group) < together and (common & steps or common == steps):
+        group.append(name)
+        common &= steps
+        break
+    else:
+      groups.append(([name], steps))
+  return [group for group, _ in groups]
 
 
 def _train_others(
@@ -246,8 +200,8 @@ def _train_others(
 
 def _check_memory(group: Sequence[Job]) -> None:
   settings = [job.settings for job in group]
-  forecast = memory.foretell(group[0].model, settings, group[0].training)
-  limit = memory.device_limit()
+  forecast = foretell(group[0].model, settings, group[0].training)
+  limit = device_limit()
   needs = (
     f'{len(group)} members together need {_gb(forecast.total)} of the '
     f"device's {_gb(limit)}: {_gb(forecast.states)} of states, "
@@ -266,8 +220,12 @@ def _check_memory(group: Sequence[Job]) -> None:
 
 
 def _is_trained(job: Job) -> bool:
+  return max(_steps(job), default=0) >= job.settings.num_steps
+
+
+def _steps(job: Job) -> tuple[int, ...]:
   with contextlib.closing(Checkpoints(job.workdir)) as checkpoints:
-    return (checkpoints.latest_step() or 0) >= job.settings.num_steps
+    return checkpoints.steps()
 
 
 def _read(path: pathlib.Path) -> dict[str, Any]:

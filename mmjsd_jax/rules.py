@@ -66,7 +66,7 @@ def _listed(rule: Rule) -> Rule:
       numbers = parse_numbers(text)
     except (AttributeError, ValueError):
       return False
-    return all(map(rule.holds, numbers))
+    return isinstance(text, str) and all(map(rule.holds, numbers))
 
   return Rule(
     f"at most {MAX_NUMBERS} different numbers such as '0:5' or '0.5,1,2.5', or "

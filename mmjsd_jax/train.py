@@ -101,7 +101,7 @@ def begin(
 def begin_together(
   model: Model, runs: Sequence[tuple[Settings, Checkpoints]]
 ) -> list[Beginning]:
-  """The newest step that all have a whole checkpoint of, or step 0.
+  """The newest step of which all have a whole checkpoint; 0 where none has any.
 
   What a member has beyond it is removed: it is computed again.
 
@@ -110,28 +110,31 @@ def begin_together(
     runs: how each member is trained, and its checkpoints.
 
   Raises:
-    OSError: a checkpoint cannot be read or removed, or is of another model.
+    OSError: a checkpoint cannot be read, or there are checkpoints, but none of
+      a step that all have whole.
   """
   mesh = member_mesh(1)
+  if not any(saved.steps() for _, saved in runs):
+    states = [init_state(model, settings, mesh) for settings, _ in runs]
+    return [Beginning(jax.device_get(state), 0.0) for state in states]
+
   like = init_state(model, runs[0][0], mesh)
   common = set.intersection(*(set(saved.steps()) for _, saved in runs))
+  damaged: list[str] = []
   for step in sorted(common, reverse=True):
     try:
       restored = [saved.restore(like, step) for _, saved in runs]
     except DamagedCheckpoint as error:
-      _log.warning('%s; going on from an older one', error)
+      damaged.append(str(error))
       continue
-    found = [Beginning(jax.device_get(s), seconds) for s, seconds in restored]
-    break
-  else:
-    step = 0
-    found = [
-      Beginning(jax.device_get(init_state(model, settings, mesh)), 0.0)
-      for settings, _ in runs
-    ]
-  for _, saved in runs:
-    saved.remove_after(step)
-  return found
+    for what in damaged:
+      _log.warning('%s; going on from checkpoint %d', what, step)
+    for _, saved in runs:
+      saved.remove_after(step)
+    return [Beginning(jax.device_get(s), seconds) for s, seconds in restored]
+  raise DamagedCheckpoint(
+    '; '.join(damaged or ['members have no checkpoint of the same step'])
+  )
 
 
 def train(

@@ -19,6 +19,10 @@ Values = Mapping[str, Any]  # dotted key -> value
 
 # Fewer have no nearest neighbours and clusters to speak of.
 FEWEST_QUALITY_SAMPLES = 10
+_POPULATION = tuple(
+  f'population.{name}'
+  for name in ('seed', 'beta', 'beta_style', 'learning_rate')
+)
 # 4 GB of float32, before anything is decoded.
 _MAX_LATENTS = 2**30
 
@@ -211,14 +215,11 @@ def _check_training(values: Values) -> None:
 
 
 def _check_population(values: Values) -> None:
-  lists = [
-    parse_numbers(values[f'population.{name}'])
-    for name in ('seed', 'beta', 'beta_style', 'learning_rate')
-  ]
+  lists = [parse_numbers(values[key]) for key in _POPULATION]
   num_members = math.prod(len(numbers) or 1 for numbers in lists)
   _require(
     num_members <= MAX_NUMBERS,
-    'population',
+    ', '.join(_POPULATION),
     f'at most {MAX_NUMBERS} members',
     num_members,
   )
@@ -320,10 +321,7 @@ def _without_effect(
       'population.beta_style',
     ):
       yield key, 'model.style_dim = ()'
-  if not any(
-    values[f'population.{name}']
-    for name in ('seed', 'beta', 'beta_style', 'learning_rate')
-  ):
+  if not any(values[key] for key in _POPULATION):
     yield 'population.together', 'no list of numbers in config.population'
   if (
     not objective.regulariser.startswith('jsd')

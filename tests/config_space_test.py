@@ -161,6 +161,19 @@ SPACE = {
   'train.checkpoint_every': Values((100, 10_000), (0, 99, 2**40, True, None)),
   'train.keep_checkpoints': _integers(2),
   'train.non_finite': Values(rules.NON_FINITE, ('', 'go on', None)),
+  'population.seed': Values(
+    ('', '0:5', '3', '0,4294967295'),
+    (',', ':', '5:0', '0:2000', '0.5', '1,1', '1,0:2', 'x', '-1', None),
+  ),
+  'population.beta': Values(
+    ('', '0.5,1,2.5', '0:3'), ('-1', '1e5', 'nan', '1,1.0', '0.5:2', None)
+  ),
+  # Of no effect without styles: see `APART`.
+  'population.beta_style': Values(('',), ('1,2', '-1', None)),
+  'population.learning_rate': Values(
+    ('', '1e-3,1e-4', '1'), ('0', '2', 'inf', None)
+  ),
+  'population.together': Values((0,), (-1, 1, 1001, 2**40, True, None)),
   'evaluation.checkpoint': _choices('final', 'best'),
   'evaluation.seed': SEED,
   'evaluation.subsets': _tuples(
@@ -197,6 +210,16 @@ APART = [
     {'objective.likelihood_weights': (0.0,) * 5},
   ),
   ('objective.pi', {'objective.pi': (1 / 6,) * 6}),
+  ('population.beta_style', {'population.beta_style': '1,2'}),
+  ('population.beta', {'population.seed': '0:100', 'population.beta': '0:11'}),
+  (
+    'train.non_finite',
+    {
+      'population.seed': '0:2',
+      'population.together': 2,
+      'train.non_finite': 'restore',
+    },
+  ),
   *(
     ('objective.pi', {'objective.preset': 'mmjsd', 'objective.pi': pi})
     for pi in [(0.2,) * 6, (1 / 4,) * 4, (0.0,) * 5 + (1.0,)]

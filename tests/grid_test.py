@@ -118,6 +118,7 @@ def test_the_command_of_a_point_can_be_typed():
     ),
     ({'seeds': ()}, 'values for seeds'),
     ({'base': 'base.py:papr'}, "got 'papr'"),
+    ({'grid': {'population.seed': ('0:2',)}}, 'empty config.population'),
     ({'base': 'sweep.py'}, 'return a ConfigDict, got a Sweep'),
     ({'base': 'broken.py'}, 'broken.py: NameError'),
   ],

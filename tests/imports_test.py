@@ -72,7 +72,7 @@ TABLE = (
   Entry('order', ('jax',)),
   Entry('step', _RUNNING),
   Entry('members', _MATHS),
-  Entry('memory', ('jax',)),
+  Entry('together', ('jax',)),
   Entry('diagnosis', ('jax', 'optax')),
   Entry('interruption', ()),
   Entry('snapshot', _RUNNING),

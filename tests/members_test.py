@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import train_test
 
-from mmjsd_jax import members, memory, train
+from mmjsd_jax import members, together, train
 from mmjsd_jax import step as steps
 from mmjsd_jax.checkpoint import Checkpoints
 from mmjsd_jax.interruption import Stopped
+from mmjsd_jax.snapshot import DamagedCheckpoint
 
 CHANGES = (
   {'seed': 3},
@@ -137,20 +138,34 @@ def test_members_that_are_stopped_go_on_bit_equal(
   states, told = run(tmp_path / 'cut', CHANGES[:2], told=told)
   train_test.assert_bit_equal(states, whole)
   for index in range(2):
-    assert [p.metrics for p in told[index]] == [
-      p.metrics for p in lines[index]
-    ]
+    assert [p.metrics for p in told[index]] == [p.metrics for p in lines[index]]
 
 
-def test_members_go_on_from_the_newest_step_that_all_have(
-  one_device, tmp_path
-):
+def test_members_go_on_from_the_newest_step_that_all_have(one_device, tmp_path):
   whole, _ = run(tmp_path, CHANGES[:2])
-  with contextlib.closing(Checkpoints(tmp_path / '1')) as checkpoints:
-    checkpoints.remove_after(5)  # as after a kill between two saves
+  model, _ = train_test.world()
+  with contextlib.ExitStack() as stack:
+    saved = [Checkpoints(tmp_path / str(index)) for index in range(2)]
+    for checkpoints in saved:
+      stack.callback(checkpoints.close)
+    saved[1].remove_after(5)  # as after a kill between two saves
+    beginnings = train.begin_together(
+      model, [(train_test.SETTINGS, checkpoints) for checkpoints in saved]
+    )
+    assert [int(beginning.state.step) for beginning in beginnings] == [5, 5]
+    assert saved[0].steps() == (5,)  # what is newer is computed again
   states, told = run(tmp_path, CHANGES[:2])
   assert [p.step for p in told[0]] == [p.step for p in told[1]] == [10]
   train_test.assert_bit_equal(states, whole)
+
+
+def test_nothing_is_removed_where_no_step_is_whole(one_device, tmp_path):
+  run(tmp_path, CHANGES[:2], num_steps=5)
+  (tmp_path / '1' / 'checkpoints' / '5' / 'manifest').write_text('damaged')
+  with pytest.raises(DamagedCheckpoint, match='checkpoint 5 in .*1.*damaged'):
+    run(tmp_path, CHANGES[:2])
+  with contextlib.closing(Checkpoints(tmp_path / '0')) as checkpoints:
+    assert checkpoints.steps() == (5,)
 
 
 # --- what is not finite -------------------------------------------------------
@@ -190,7 +205,7 @@ def test_what_is_foretold_grows_with_the_members(one_device):
   model, split = train_test.world()
 
   def foretold(number):
-    return memory.foretell(model, [train_test.SETTINGS] * number, split)
+    return together.foretell(model, [train_test.SETTINGS] * number, split)
 
   two, four = foretold(2), foretold(4)
   state = steps.init_state(model, train_test.SETTINGS, train_test.mesh_of(1))
@@ -201,3 +216,17 @@ def test_what_is_foretold_grows_with_the_members(one_device):
   assert four.temporaries > two.temporaries
   assert four.most_members(four.total) == 4
   assert four.most_members(four.total - 1) == 3
+
+
+def test_training_finds_compiled_what_was_foretold(one_device, caplog):
+  model, split = train_test.world()
+  settings, mesh = [train_test.SETTINGS] * 2, members.member_mesh(2)
+  together.foretell(model, settings, split)
+  caplog.set_level('WARNING', 'jax')
+  with jax.log_compiles():
+    together.examples_per_second(model, settings, split)
+  assert [line for line in caplog.messages if 'Finished' in line]
+  assert not [
+    line for line in caplog.messages if 'compilation of jit(steps)' in line
+  ]
+  assert mesh.size == 1

@@ -16,10 +16,11 @@ import train_test
 from linear_world import make_world
 from vectors import jit
 
-from mmjsd_jax import run
+from mmjsd_jax import members, run
 from mmjsd_jax.model import Model
 from mmjsd_jax.objectives import ElboTerms
 from mmjsd_jax.order import Order
+from mmjsd_jax.step import init_state, make_hyper
 
 SEEDS = range(5)
 NUM_STEPS = 12
@@ -122,6 +123,43 @@ def test_draws_of_all_seeds_steps_and_purposes_are_uncorrelated(keys):
     lambda numbers: jax.random.normal(jax.random.wrap_key_data(numbers), (500,))
   )(used)
   assert_uncorrelated(np.asarray(streams, np.float64))
+
+
+def test_members_of_a_population_have_the_keys_of_their_solo_runs():
+  settings = [train_test.SETTINGS._replace(seed=seed) for seed in SEEDS]
+  stacked = members.stack_hypers(settings, members.member_mesh(1)).keys
+  own = [make_hyper(member).keys for member in settings]
+  numbers = np.asarray(jax.random.key_data(stacked))  # [P, 4, 2]
+  np.testing.assert_array_equal(numbers, [jax.random.key_data(k) for k in own])
+  used = numbers.reshape(-1, 2)
+  everything = np.concatenate([used, children(used)])
+  assert len(np.unique(everything, axis=0)) == len(everything)
+
+
+def test_members_of_a_population_start_and_draw_uncorrelated():
+  """Their parameters, and what `vmap` over members draws for each step."""
+  model = make_world(latent_dim=8, width=32).model
+  settings = [train_test.SETTINGS._replace(seed=seed) for seed in SEEDS]
+  mesh = members.member_mesh(1)
+  hyper = members.stack_hypers(settings, mesh)
+  state = members.stack_states(
+    [init_state(model, member, mesh) for member in settings], mesh
+  )
+  kernels = [leaf for leaf in jax.tree.leaves(state.params) if leaf.ndim == 3]
+  starts = [np.reshape(leaf / leaf.std(), (len(SEEDS), -1)) for leaf in kernels]
+  assert_uncorrelated(np.float64(np.concatenate(starts, axis=1)))
+
+  @jax.vmap
+  def draws(keys):
+    _, _, key_noise, _ = keys
+    return jax.vmap(
+      lambda step: jax.random.normal(
+        jax.random.fold_in(key_noise, step), (500,)
+      )
+    )(jnp.arange(NUM_STEPS))
+
+  streams = np.asarray(draws(hyper.keys)).reshape(-1, 500)
+  assert_uncorrelated(np.float64(streams))
 
 
 def test_parameters_of_neighbouring_seeds_start_uncorrelated(keys):
