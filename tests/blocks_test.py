@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from array_record.python import array_record_module
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 from linear_world import make_world
 from tensorflow_datasets.proto import tf_example_pb2
+from train_world import NUM_EXAMPLES, SETTINGS, mesh_of
 
 from mmjsd_jax import blocks, step, train
 from mmjsd_jax.checkpoint import Checkpoints
@@ -20,22 +21,8 @@ from mmjsd_jax.data.records import DamagedRecord, Records
 from mmjsd_jax.diagnosis import diagnose
 from mmjsd_jax.interruption import Stopped
 
-NUM_EXAMPLES = 36
 LENGTHS = (20, 16)
 NAMES = ('m0', 'm1')
-SETTINGS = step.Settings(
-  seed=3,
-  num_steps=10,
-  batch_size=8,  # an epoch is four steps, and leaves four examples out
-  learning_rate=1e-2,
-  beta=1.5,
-  beta_warmup_steps=0,
-  beta_style=1.0,
-  likelihood_weights=(1.0, 2.0),
-  style_weights=(1.0, 1.0),
-  log_every=5,
-  checkpoint_every=5,
-)
 
 
 @pytest.fixture(scope='module')
@@ -83,15 +70,6 @@ def folder(split, tmp_path):
 def small_blocks(monkeypatch):
   """Three steps to a block: they end within epochs and lines of metrics."""
   monkeypatch.setattr(blocks, 'BLOCK_BYTES', 3 * SETTINGS.batch_size * 8 + 1)
-
-
-def mesh_of(num_devices):
-  return jax.make_mesh(
-    (num_devices,),
-    ('data',),
-    axis_types=(AxisType.Auto,),
-    devices=jax.devices()[:num_devices],
-  )
 
 
 @functools.cache

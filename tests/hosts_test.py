@@ -14,21 +14,13 @@ import numpy as np
 import optax
 import pytest
 from flax import linen as nn
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
+from train_world import mesh_of
 
 from mmjsd_jax import hosts, members, mixture, order
 from mmjsd_jax import step as steps
 from mmjsd_jax.gaussian import Gaussian
 from mmjsd_jax.mixture import Mixture
-
-
-def mesh_of(num_devices):
-  return jax.make_mesh(
-    (num_devices,),
-    ('data',),
-    axis_types=(AxisType.Auto,),
-    devices=jax.devices()[:num_devices],
-  )
 
 
 @pytest.fixture(scope='module')

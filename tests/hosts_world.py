@@ -16,6 +16,7 @@ import time
 
 import jax
 import linear_world
+import train_world
 
 from mmjsd_jax import hosts, order, train
 from mmjsd_jax import step as steps
@@ -23,18 +24,8 @@ from mmjsd_jax.checkpoint import Checkpoints
 from mmjsd_jax.evaluation import evaluate
 from mmjsd_jax.interruption import Stopped, listen
 
-SETTINGS = steps.Settings(
-  seed=3,
-  num_steps=6,
-  batch_size=24,
-  learning_rate=1e-2,
-  beta=1.5,
-  beta_warmup_steps=0,
-  beta_style=1.0,
-  likelihood_weights=(1.0, 2.0),
-  style_weights=(1.0, 1.0),
-  log_every=3,
-  checkpoint_every=3,
+SETTINGS = train_world.SETTINGS._replace(
+  num_steps=6, batch_size=24, log_every=3, checkpoint_every=3
 )
 
 

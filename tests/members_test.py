@@ -5,7 +5,7 @@ import contextlib
 import jax
 import numpy as np
 import pytest
-import train_test
+import train_world
 
 from mmjsd_jax import members, together, train
 from mmjsd_jax import step as steps
@@ -26,9 +26,9 @@ ROUNDING = {'rtol': 1e-4, 'atol': 1e-5}
 
 def run(folder, changes, *, told=None, stop_requested=lambda: False, **common):
   """The members' last states, and what was told of each."""
-  model, split = train_test.world()
+  model, split = train_world.world()
   settings = [
-    train_test.SETTINGS._replace(**{**common, **change}) for change in changes
+    train_world.SETTINGS._replace(**{**common, **change}) for change in changes
   ]
   told = {} if told is None else told
   with contextlib.ExitStack() as stack:
@@ -47,7 +47,7 @@ def run(folder, changes, *, told=None, stop_requested=lambda: False, **common):
       stop_requested=stop_requested,
     ):
       told.setdefault(index, []).append(line)
-    like = steps.init_state(model, settings[0], train_test.mesh_of(1))
+    like = steps.init_state(model, settings[0], train_world.mesh_of(1))
     states = []
     for _, saved in runs:
       saved.wait()
@@ -65,9 +65,9 @@ def one_device(monkeypatch):
 def by_themselves(tmp_path_factory):
   """What each member is without the others."""
   folder = tmp_path_factory.mktemp('alone')
-  _, split = train_test.world()
+  _, split = train_world.world()
   return [
-    train_test.run(folder / str(index), validation=split, **changes)
+    train_world.run(folder / str(index), validation=split, **changes)
     for index, changes in enumerate(CHANGES)
   ]
 
@@ -99,7 +99,7 @@ def test_members_over_devices_are_their_solo_runs(by_themselves, tmp_path):
   assert members.member_mesh(len(CHANGES)).size == 4
   states, _ = run(tmp_path, CHANGES)
   for state, (alone, _) in zip(states, by_themselves, strict=True):
-    train_test.assert_bit_equal(state, alone)
+    train_world.assert_bit_equal(state, alone)
 
 
 def test_two_members_on_each_device_are_their_solo_runs(
@@ -112,10 +112,10 @@ def test_two_members_on_each_device_are_their_solo_runs(
 
 
 def test_a_program_serves_all_that_differ_in_numbers():
-  model, _ = train_test.world()
+  model, _ = train_world.world()
   programs = {
     members.make_train_steps(
-      model, train_test.SETTINGS._replace(**changes), train_test.mesh_of(1)
+      model, train_world.SETTINGS._replace(**changes), train_world.mesh_of(1)
     )
     for changes in (*CHANGES, {'num_steps': 7})
   }
@@ -131,31 +131,31 @@ def test_members_that_are_stopped_go_on_bit_equal(
   whole, lines = run(tmp_path / 'whole', CHANGES[:2])
   monkeypatch.setattr(train, 'DISPATCH_SECONDS', 0.0)
   told = {}
-  asked = train_test.AskedTimes(7)
+  asked = train_world.AskedTimes(7)
   with pytest.raises(Stopped, match='saved at step 7 of 10'):
     run(tmp_path / 'cut', CHANGES[:2], told=told, stop_requested=asked)
   states, told = run(tmp_path / 'cut', CHANGES[:2], told=told)
-  train_test.assert_bit_equal(states, whole)
+  train_world.assert_bit_equal(states, whole)
   for index in range(2):
     assert [p.metrics for p in told[index]] == [p.metrics for p in lines[index]]
 
 
 def test_members_go_on_from_the_newest_step_that_all_have(one_device, tmp_path):
   whole, _ = run(tmp_path, CHANGES[:2])
-  model, _ = train_test.world()
+  model, _ = train_world.world()
   with contextlib.ExitStack() as stack:
     saved = [Checkpoints(tmp_path / str(index)) for index in range(2)]
     for checkpoints in saved:
       stack.callback(checkpoints.close)
     saved[1].remove_after(5)  # as after a kill between two saves
     beginnings = train.begin_together(
-      model, [(train_test.SETTINGS, checkpoints) for checkpoints in saved]
+      model, [(train_world.SETTINGS, checkpoints) for checkpoints in saved]
     )
     assert [int(beginning.state.step) for beginning in beginnings] == [5, 5]
     assert saved[0].steps() == (5,)  # what is newer is computed again
   states, told = run(tmp_path, CHANGES[:2])
   assert [p.step for p in told[0]] == [p.step for p in told[1]] == [10]
-  train_test.assert_bit_equal(states, whole)
+  train_world.assert_bit_equal(states, whole)
 
 
 def test_nothing_is_removed_where_no_step_is_whole(one_device, tmp_path):
@@ -201,13 +201,13 @@ def test_a_member_skips_for_itself_alone(one_device, tmp_path):
 
 
 def test_what_is_foretold_grows_with_the_members(one_device):
-  model, split = train_test.world()
+  model, split = train_world.world()
 
   def foretold(number):
-    return together.foretell(model, [train_test.SETTINGS] * number, split)
+    return together.foretell(model, [train_world.SETTINGS] * number, split)
 
   two, four = foretold(2), foretold(4)
-  state = steps.init_state(model, train_test.SETTINGS, train_test.mesh_of(1))
+  state = steps.init_state(model, train_world.SETTINGS, train_world.mesh_of(1))
   one = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) - state.step.nbytes
   assert two.states == 2 * one + state.step.nbytes
   assert four.states - two.states == 2 * one
@@ -218,8 +218,8 @@ def test_what_is_foretold_grows_with_the_members(one_device):
 
 
 def test_training_finds_compiled_what_was_foretold(one_device, caplog):
-  model, split = train_test.world()
-  settings, mesh = [train_test.SETTINGS] * 2, members.member_mesh(2)
+  model, split = train_world.world()
+  settings, mesh = [train_world.SETTINGS] * 2, members.member_mesh(2)
   together.foretell(model, settings, split)
   caplog.set_level('WARNING', 'jax')
   with jax.log_compiles():

@@ -6,7 +6,7 @@ import json
 import jax
 import pytest
 import run_test
-import train_test
+import train_world
 
 from mmjsd_jax import config as configuration
 from mmjsd_jax import members, population, run, together
@@ -100,7 +100,7 @@ def test_a_member_in_turn_is_its_solo_run_bit_for_bit(finished, tmp_path):
   config = run_test._config(**{'objective.beta': 5.0, 'seed': 1})
   run.execute(run_test._prepare(config, tmp_path / 'solo'))
   member = workdir / NAMES[3]
-  train_test.assert_bit_equal(_state(tmp_path / 'solo'), _state(member))
+  train_world.assert_bit_equal(_state(tmp_path / 'solo'), _state(member))
   assert _metrics(tmp_path / 'solo') == _metrics(member)
   left, right = (
     json.loads((folder / 'results.json').read_text())
@@ -222,7 +222,7 @@ def test_members_together_are_chosen_by_devices_and_time(
   monkeypatch.setattr(
     together, 'examples_per_second', lambda _, s, __: rates[len(s)]
   )
-  settings = [train_test.SETTINGS] * num_members
+  settings = [train_world.SETTINGS] * num_members
   assert together.choose_together(None, settings, None) == expected
 
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
-import train_test
+import train_world
 from linear_world import make_world
 from vectors import jit
 
@@ -68,13 +68,13 @@ def keys(tmp_path_factory):
       patch.setattr(Model, function.__name__, function)
     patch.setattr(jax.random, 'permutation', permutation)
     for seed in SEEDS:
-      train_test.run(
+      train_world.run(
         tmp_path_factory.mktemp('seed'),
         seed=seed,
         num_steps=NUM_STEPS,
         log_every=NUM_STEPS,
         checkpoint_every=NUM_STEPS,
-        validation=train_test.world()[1],
+        validation=train_world.world()[1],
       )
       jax.effects_barrier()
       for key in run.evaluation_keys(seed):
@@ -126,7 +126,7 @@ def test_draws_of_all_seeds_steps_and_purposes_are_uncorrelated(keys):
 
 
 def test_members_of_a_population_have_the_keys_of_their_solo_runs():
-  settings = [train_test.SETTINGS._replace(seed=seed) for seed in SEEDS]
+  settings = [train_world.SETTINGS._replace(seed=seed) for seed in SEEDS]
   stacked = members.stack_hypers(settings, members.member_mesh(1)).keys
   own = [make_hyper(member).keys for member in settings]
   numbers = np.asarray(jax.random.key_data(stacked))  # [P, 4, 2]
@@ -139,7 +139,7 @@ def test_members_of_a_population_have_the_keys_of_their_solo_runs():
 def test_members_of_a_population_start_and_draw_uncorrelated():
   """Their parameters, and what `vmap` over members draws for each step."""
   model = make_world(latent_dim=8, width=32).model
-  settings = [train_test.SETTINGS._replace(seed=seed) for seed in SEEDS]
+  settings = [train_world.SETTINGS._replace(seed=seed) for seed in SEEDS]
   mesh = members.member_mesh(1)
   hyper = members.stack_hypers(settings, mesh)
   state = members.stack_states(

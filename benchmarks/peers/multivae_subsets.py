@@ -11,17 +11,8 @@ import resource
 import sys
 import time
 
+import missing_operators  # noqa: F401
 import torch
-
-try:
-  import torchvision  # noqa: F401
-except RuntimeError:
-  # Built for CUDA, it does not load beside a torch that is not.
-  for name in [name for name in sys.modules if 'torchvision' in name]:
-    del sys.modules[name]
-  operators = torch.library.Library('torchvision', 'DEF')
-  for name in ('nms', 'qnms'):
-    operators.define(f'{name}(Tensor d, Tensor s, float t) -> Tensor')
 from multivae.data.datasets.base import MultimodalBaseDataset
 from multivae.models import MoPoE, MoPoEConfig
 from multivae.models.base import BaseDecoder, BaseEncoder, ModelOutput

@@ -13,7 +13,6 @@ import functools
 import itertools
 import math
 import os
-import sys
 
 import torch
 from child import serve
@@ -23,7 +22,6 @@ from torch.nn import functional as F
 SCALE = 0.75
 BETA = 2.5
 NUM_EXAMPLES = 2560
-_KEPT = []  # declarations that end with their object
 
 
 class Encoder(nn.Module):
@@ -254,7 +252,7 @@ class Step:
 
 def multivae_loss(preset, networks, weights, shapes, latent_dim):
   """batch -> loss of MultiVae's model with the same networks."""
-  _declare_missing_operators()
+  import missing_operators  # noqa: F401
   from multivae import models
   from multivae.data.datasets.base import MultimodalBaseDataset
   from multivae.models.base import BaseDecoder, BaseEncoder, ModelOutput
@@ -326,19 +324,6 @@ def multivae_loss(preset, networks, weights, shapes, latent_dim):
     return model(MultimodalBaseDataset(data), epoch=1, batch_ratio=1.0).loss
 
   return loss
-
-
-def _declare_missing_operators():
-  """A torchvision built for CUDA does not load beside a torch that is not."""
-  try:
-    import torchvision  # noqa: F401
-  except RuntimeError:
-    for name in [name for name in sys.modules if 'torchvision' in name]:
-      del sys.modules[name]
-    operators = torch.library.Library('torchvision', 'DEF')
-    for name in ('nms', 'qnms'):
-      operators.define(f'{name}(Tensor d, Tensor s, float t) -> Tensor')
-    _KEPT.append(operators)
 
 
 def main():
