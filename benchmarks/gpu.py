@@ -3,7 +3,7 @@
   benchmarks/gpu.sh [--minutes=10] [--only=PATTERN ...] [--quick]
 
 Parts, in this order, each left out, and said so, where the time that is left is
-too short or the version of the package does not know it:
+too short:
 
   speed/<data set>/tf32/1          samples per second and share of the peak
   run/polymnist                    mopoe at the paper's length, 300 epochs
@@ -142,8 +142,6 @@ def _measure(part: Part, seconds: float) -> dict[str, Any]:
   """What was found, or why not."""
   try:
     return part.measure(seconds)
-  except (gpu_speed.Unknown, ImportError) as error:
-    return {'skipped': str(error)}
   except (gpu_runs.Failed, FloatingPointError) as error:
     return {'failed': str(error)}
   except jax.errors.JaxRuntimeError as error:

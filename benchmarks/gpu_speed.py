@@ -10,7 +10,7 @@ import gpu_data
 import jax
 import jax.numpy as jnp
 
-from mmjsd_jax import order, step
+from mmjsd_jax import members, order, step
 from mmjsd_jax.architecture import make_modalities, weights_by_size
 from mmjsd_jax.model import Model
 from mmjsd_jax.objectives import make_objective
@@ -28,10 +28,6 @@ _PEAKS = {
   ('TPU v5', 'TPU v5p'): (None, None, 459),
 }
 REPEATS = 3
-
-
-class Unknown(Exception):
-  """This version of the package cannot do it."""
 
 
 class Speed(NamedTuple):
@@ -72,12 +68,11 @@ def measure(
     seconds: a repeat takes about so long.
 
   Raises:
-    Unknown: the precision is not known to this version.
-    ImportError: programs of several members are not.
     FloatingPointError: a step was not finite.
   """
   model, settings = _paper(dataset, scale)
-  model, settings = _in_precision(model, settings, precision)
+  if precision == 'bfloat16':
+    model = model._replace(compute_dtype='bfloat16')
   with jax.default_matmul_precision(PRECISIONS[precision]):
     program = _Program(dataset, model, settings, num_members, scale)
   program(1)  # warms up
@@ -133,22 +128,10 @@ def _paper(dataset: str, scale: int) -> tuple[Model, step.Settings]:
   )
 
 
-def _in_precision(model, settings, precision):
-  if precision != 'bfloat16':
-    return model, settings
-  for part in (model, settings):
-    if 'compute_dtype' in part._fields:
-      changed = part._replace(compute_dtype='bfloat16')
-      return (changed, settings) if part is model else (model, changed)
-  raise Unknown('train.compute_dtype is not known to this version')
-
-
 class _Program:
   """A compiled program of many steps, and its state."""
 
   def __init__(self, dataset, model, settings, num_members, scale):
-    from mmjsd_jax import members
-
     mesh = order.make_mesh()
     self._data = order.to_device(gpu_data.make_split(dataset, scale), mesh)
     seeds = [settings._replace(seed=seed) for seed in range(num_members)]
