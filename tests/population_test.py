@@ -112,8 +112,7 @@ def test_a_member_in_turn_is_its_solo_run_bit_for_bit(finished, tmp_path):
 
 def test_only_the_first_member_compiles(finished):
   _, (first, *others) = finished
-  assert first > 50
-  assert max(others) < 10
+  assert max(others) < 10 < first
 
 
 def test_the_joint_report_has_mean_deviation_and_front(finished):

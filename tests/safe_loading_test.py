@@ -36,8 +36,13 @@ _MODULES = (
 )
 _BUILTINS = ('__import__', 'compile', 'eval', 'exec')
 _METHODS = ('extractall', 'unpack_archive')
-# The configuration of a run or a sweep is a program, and the user's own.
-_ALLOWED = {('grid.py', 'runpy')}
+# The configuration of a run or a sweep is a program, and the user's own. Peers
+# are timed, and read nothing.
+_ALLOWED = {
+  ('grid.py', 'runpy'),
+  *((name, 'torch') for name in ('multivae_subsets.py', 'torch_step.py')),
+  ('missing_operators.py', 'torch'),
+}
 
 
 def _dangers(name: str, source: str) -> list[str]:
@@ -229,11 +234,10 @@ def test_a_checkpoint_imports_no_modules(file, evil_module, tmp_path):
   checkpoints.close()
   folder = tmp_path / 'checkpoints' / '3'
   path = folder / 'state' / file
-  told = json.loads(path.read_text())
-  if file.endswith('_sharding'):
-    changed = {k: json.dumps(_names(json.loads(v))) for k, v in told.items()}
+  if file == '_sharding':  # former versions wrote it
+    changed = {'cGFyYW1zLmE=': '{"sharding_type": "evil_module.Type"}'}
   else:
-    changed = _names(told)
+    changed = _names(json.loads(path.read_text()))
   assert 'evil_module.Type' in json.dumps(changed)
   path.write_text(json.dumps(changed))
   # Checksums are no secret: whoever changes the file can change its own.
