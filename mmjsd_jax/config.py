@@ -14,6 +14,7 @@ from ml_collections import config_dict
 
 from mmjsd_jax import validation
 from mmjsd_jax.objectives import Objective
+from mmjsd_jax.validation import POPULATION_KEYS as POPULATION_KEYS
 
 
 def default() -> ml_collections.ConfigDict:
@@ -72,7 +73,7 @@ def default() -> ml_collections.ConfigDict:
   train.num_steps = 0  # ... or steps
   train.learning_rate = 1e-3  # Adam; MoPoE, App. D
   train.compute_dtype = 'float32'  # of networks; or 'bfloat16'
-  train.log_every = 100  # steps per line of metrics, and per dispatch
+  train.log_every = 100  # steps per line of metrics
   train.checkpoint_every = 1000  # steps; a multiple of log_every
   train.keep_checkpoints = 2  # the newest so many, and the best one
   # A loss or gradient that is not finite: 'stop', 'skip' the step's update, or
@@ -165,15 +166,6 @@ def validate_for_modalities(
     ValueError: names the key, what was expected and what was got.
   """
   validation.check_modalities(_values(config), modalities)
-
-
-# Lists of config.population to the keys whose values they are.
-POPULATION_KEYS = {
-  'seed': 'seed',
-  'beta': 'objective.beta',
-  'beta_style': 'objective.beta_style',
-  'learning_rate': 'train.learning_rate',
-}
 
 
 def is_population(config: ml_collections.ConfigDict) -> bool:

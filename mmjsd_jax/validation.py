@@ -21,10 +21,14 @@ Values = Mapping[str, Any]  # dotted key -> value
 FEWEST_QUALITY_SAMPLES = 10
 # More are evaluated by name alone: these have 1,023 subsets.
 MOST_MODALITIES_IN_FULL = 10
-_POPULATION = tuple(
-  f'population.{name}'
-  for name in ('seed', 'beta', 'beta_style', 'learning_rate')
-)
+# Lists of config.population to the keys whose values they are.
+POPULATION_KEYS = {
+  'seed': 'seed',
+  'beta': 'objective.beta',
+  'beta_style': 'objective.beta_style',
+  'learning_rate': 'train.learning_rate',
+}
+_POPULATION = tuple(f'population.{name}' for name in POPULATION_KEYS)
 # 4 GB of float32, before anything is decoded.
 _MAX_LATENTS = 2**30
 
