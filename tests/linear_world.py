@@ -21,6 +21,8 @@ from mmjsd_jax.gaussian import Gaussian
 from mmjsd_jax.model import Modality, Model, Posteriors
 
 SCALE = 0.7
+# One for all worlds: models are then equal, and share compiled programs.
+_LOG_LIKELIHOOD = functools.partial(likelihoods.normal, scale=SCALE)
 
 
 class Encoder(nn.Module):
@@ -35,6 +37,9 @@ class Encoder(nn.Module):
     return Gaussian(mean, jnp.broadcast_to(log_var, mean.shape))
 
 
+_encode = jax.jit(Model.encode, static_argnums=0)
+
+
 class World(NamedTuple):
   model: Model
   params: dict
@@ -43,7 +48,7 @@ class World(NamedTuple):
   exact: np.ndarray  # log p(X), in nats, [N]
 
   def encode(self) -> Posteriors:
-    return jax.jit(self.model.encode)(self.params, self.inputs)
+    return _encode(self.model, self.params, self.inputs)
 
 
 def make_world(
@@ -76,7 +81,7 @@ def make_world(
         encoder=Encoder(latent_dim),
         decoder=nn.Dense(width),
         to_float=jnp.asarray,
-        log_likelihood=functools.partial(likelihoods.normal, scale=SCALE),
+        log_likelihood=_LOG_LIKELIHOOD,
       )
     )
     maps.append(w)

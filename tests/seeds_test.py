@@ -63,6 +63,7 @@ def keys(tmp_path_factory):
     record('order', key)
     return permute(key, *args)
 
+  members._make_train_steps.cache_clear()  # programs of the model as it is
   with pytest.MonkeyPatch.context() as patch:
     for function in (init, access, elbo):
       patch.setattr(Model, function.__name__, function)
@@ -79,6 +80,7 @@ def keys(tmp_path_factory):
       jax.effects_barrier()
       for key in run.evaluation_keys(seed):
         record('evaluation', key)
+  members._make_train_steps.cache_clear()
   return {name: np.uint32(sorted(found)) for name, found in used.items()}
 
 
