@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from vectors import jit
 
 from mmjsd_jax import gaussian, objectives
 from mmjsd_jax.gaussian import Gaussian
@@ -21,7 +22,7 @@ EXPERTS = draw(0, M, B, D)
 STYLES = tuple(draw(1 + index, B, size) for index, size in enumerate(SIZES))
 
 
-def terms(preset, **settings):
+def eager_terms(preset, **settings):
   return objectives.elbo(
     jax.random.key(0),
     EXPERTS,
@@ -32,6 +33,7 @@ def terms(preset, **settings):
   )
 
 
+terms = jit(eager_terms, static_argnames='preset')
 ELBOS = [p for p, o in objectives.PRESETS.items() if o.bound == 'elbo']
 
 
@@ -55,14 +57,18 @@ def test_absent_styles_have_no_value_and_no_gradient():
   present = jnp.ones((M, B), bool).at[1].set(False)
   garbage = Gaussian(jnp.full((B, 3), jnp.nan), jnp.full((B, 3), jnp.inf))
 
-  def objective(styles):
-    return jnp.sum(terms('mopoe', styles=styles, present=present).objective)
+  @jit
+  def objective_and_grads(styles):
+    def objective(styles):
+      terms = eager_terms('mopoe', styles=styles, present=present)
+      return jnp.sum(terms.objective)
 
-  styles = (STYLES[0], garbage, STYLES[2])
-  grads = jax.grad(objective)(styles)
+    return jax.value_and_grad(objective)(styles)
+
+  value, grads = objective_and_grads((STYLES[0], garbage, STYLES[2]))
   assert all(np.all(leaf == 0) for leaf in grads[1])
   assert all(np.any(leaf != 0) for leaf in grads[0])
-  assert objective(styles) == objective(STYLES)
+  assert value == objective_and_grads(STYLES)[0]
 
 
 @pytest.mark.parametrize('preset', objectives.PRESETS)
@@ -73,15 +79,20 @@ def test_every_draw_of_z_comes_with_its_own_style_draws(preset):
     seen.append((z.shape[1:3], styles))
     return jnp.zeros(z.shape[:-1])
 
-  objectives.elbo(
-    jax.random.key(0),
-    EXPERTS,
-    log_likelihood_fn,
-    objective=objectives.make_objective(preset),
-    styles=STYLES,
-  )
-  [((num_draws, batch), draws)] = seen
-  for size, leaf in zip(SIZES, draws, strict=True):
+  @jit
+  def draws(key):
+    objectives.elbo(
+      key,
+      EXPERTS,
+      log_likelihood_fn,
+      objective=objectives.make_objective(preset),
+      styles=STYLES,
+    )
+    return seen[-1][1]
+
+  found = draws(jax.random.key(0))
+  [((num_draws, batch), _)] = seen
+  for size, leaf in zip(SIZES, found, strict=True):
     assert leaf.shape == (num_draws, batch, size)
     assert len(np.unique(leaf)) == leaf.size
 
@@ -118,23 +129,27 @@ def test_importance_weights_have_the_styles_densities(bound):
     seen.update(z=z[0], styles=styles)
     return fits(z, styles)
 
-  value = importance_objective(bound, STYLES, log_likelihood_fn)
-  z, draws = seen['z'], seen['styles']  # [M * K, B, D], and [M * K, B, D_m]
-  log_q = jax.nn.logsumexp(
-    gaussian.log_density(
-      z[None], jax.tree.map(lambda leaf: leaf[:, None], EXPERTS)
-    ),
-    axis=0,
-  )
-  log_weights = jnp.sum(fits(seen['z'][None].repeat(M, 0), draws), axis=0)
-  log_weights -= log_q - np.log(M) + 0.5 * jnp.sum(z**2 + gaussian.LOG_2PI, -1)
-  for weight, s, q in zip((1.0, 2.0, 0.5), draws, STYLES, strict=True):
-    log_p = -0.5 * jnp.sum(s**2 + gaussian.LOG_2PI, -1)
-    log_q = gaussian.log_density(s, jax.tree.map(lambda leaf: leaf[None], q))
-    log_weights += 0.7 * weight * (log_p - log_q)
-  per_expert = jax.nn.logsumexp(log_weights.reshape(M, 5, B), axis=1)
-  expected = jnp.mean(per_expert - np.log(5), axis=0)
-  np.testing.assert_allclose(value, expected, rtol=1e-5)
+  @jit
+  def value_and_expected(styles):
+    value = importance_objective(bound, styles, log_likelihood_fn)
+    z, draws = seen['z'], seen['styles']  # [M * K, B, D], and [M * K, B, D_m]
+    log_q = jax.nn.logsumexp(
+      gaussian.log_density(
+        z[None], jax.tree.map(lambda leaf: leaf[:, None], EXPERTS)
+      ),
+      axis=0,
+    )
+    log_weights = jnp.sum(fits(z[None].repeat(M, 0), draws), axis=0)
+    log_weights -= log_q - np.log(M)
+    log_weights -= 0.5 * jnp.sum(z**2 + gaussian.LOG_2PI, -1)
+    for weight, s, q in zip((1.0, 2.0, 0.5), draws, styles, strict=True):
+      log_p = -0.5 * jnp.sum(s**2 + gaussian.LOG_2PI, -1)
+      log_q = gaussian.log_density(s, jax.tree.map(lambda leaf: leaf[None], q))
+      log_weights += 0.7 * weight * (log_p - log_q)
+    per_expert = jax.nn.logsumexp(log_weights.reshape(M, 5, B), axis=1)
+    return value, jnp.mean(per_expert - np.log(5), axis=0)
+
+  np.testing.assert_allclose(*value_and_expected(STYLES), rtol=1e-5)
 
 
 def test_dreg_weighs_the_styles_path_by_squared_importance_weights():
@@ -158,22 +173,25 @@ def test_dreg_weighs_the_styles_path_by_squared_importance_weights():
       styles=(style,),
     ).objective[0]
 
-  value(style)
-  z, s = seen['z'][0], seen['s']  # [K, 1, 1]
+  @jit
+  def slope_and_expected(style):
+    slope = jax.grad(value)(style).mean[0, 0]
+    value(style)
+    z, s = seen['z'][0], seen['s']  # [K, 1, 1]
 
-  def log_weight(s):
-    lifted = jax.tree.map(lambda leaf: leaf.reshape(1, 1, 1), (expert, style))
-    densities = [
-      gaussian.log_density(v, q) + 0.5 * jnp.sum(v**2 + gaussian.LOG_2PI, -1)
-      for v, q in zip((z, s), lifted, strict=True)
-    ]
-    return fit(z, s) - sum(densities)
+    def log_weight(s):
+      lifted = jax.tree.map(lambda leaf: leaf.reshape(1, 1, 1), (expert, style))
+      densities = [
+        gaussian.log_density(v, q) + 0.5 * jnp.sum(v**2 + gaussian.LOG_2PI, -1)
+        for v, q in zip((z, s), lifted, strict=True)
+      ]
+      return fit(z, s) - sum(densities)
 
-  share = jax.nn.softmax(log_weight(s), axis=0)
-  slope = jax.grad(lambda s: jnp.sum(log_weight(s)))(s)[..., 0]
-  np.testing.assert_allclose(
-    jax.grad(value)(style).mean[0, 0], jnp.sum(share**2 * slope), rtol=1e-5
-  )
+    share = jax.nn.softmax(log_weight(s), axis=0)
+    slopes = jax.grad(lambda s: jnp.sum(log_weight(s)))(s)[..., 0]
+    return slope, jnp.sum(share**2 * slopes)
+
+  np.testing.assert_allclose(*slope_and_expected(style), rtol=1e-5)
 
 
 @pytest.mark.parametrize('bound', ['iwae', 'dreg'])
@@ -183,11 +201,13 @@ def test_styles_that_are_the_prior_cost_nothing(bound):
   def without(z, styles=()):
     return -jnp.sum(jnp.square(z), axis=-1)
 
-  np.testing.assert_allclose(
-    importance_objective(bound, prior, without),
-    importance_objective(bound, None, without),
-    rtol=1e-6,
-  )
+  @jit
+  def values(prior):
+    return [
+      importance_objective(bound, styles, without) for styles in (prior, None)
+    ]
+
+  np.testing.assert_allclose(*values(prior), rtol=1e-6)
 
 
 @pytest.mark.parametrize(
