@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from vectors import jit
 
 from mmjsd_jax import architecture, objectives
 from mmjsd_jax.data import text
@@ -34,7 +35,7 @@ def inputs():
 
 @functools.cache
 def _encode_fn(model):
-  return jax.jit(model.encode)
+  return jit(model.encode)
 
 
 def encode(model, params, inputs):
@@ -94,7 +95,7 @@ def test_styles_stand_in_front_of_the_shared_latents(styled, inputs):
     (1, BATCH, size) for size in (2, 0, 3)
   ]
   first = model.modality_list[0]
-  whole = first.encoder.apply(
+  whole = jit(first.encoder.apply)(
     {'params': params['mnist']['encoder']},
     first.to_float(jnp.asarray(inputs['mnist'])),
   )
@@ -109,7 +110,7 @@ def test_a_style_changes_its_own_modality_alone(styled):
   z = jnp.ones((2, 6))
   styles = [jnp.zeros((2, size)) for size in (2, 0, 3)]
   other = [styles[0] + 1, *styles[1:]]
-  decode = jax.jit(model.decode)
+  decode = jit(model.decode)
   plain, changed = decode(params, z, styles), decode(params, z, other)
   assert not np.allclose(plain['mnist'], changed['mnist'])
   np.testing.assert_array_equal(plain['svhn'], changed['svhn'])
@@ -146,7 +147,7 @@ def test_examples_are_taken_from_every_leaf(styled, inputs):
 def test_access_moves_words_and_nothing_else(styled, inputs):
   model, _ = styled
   arrays = jax.tree.map(jnp.asarray, inputs)
-  found = model.access(jax.random.key(1), arrays)
+  found = jit(model.access)(jax.random.key(1), arrays)
   np.testing.assert_array_equal(found['svhn'], inputs['svhn'])
   assert text.decode(np.asarray(found['text'])) == list(text.WORDS[:BATCH])
 
@@ -156,7 +157,7 @@ def test_decoders_of_colour_images_start_from_the_first_colour():
   _, svhn, _ = architecture.make_modalities(
     'mnist_svhn_text', NAMES, latent_dim=6, first_colours={'svhn': colour}
   )
-  params = jax.jit(svhn.decoder.init)(jax.random.key(0), jnp.zeros((1, 6)))
+  params = jit(svhn.decoder.init)(jax.random.key(0), jnp.zeros((1, 6)))
   np.testing.assert_allclose(
     params['params']['ConvTranspose_3']['bias'], colour
   )

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from vectors import jit
 
 from mmjsd_jax.evaluation import classifier_tasks
 from mmjsd_jax.evaluation.classifier_networks import (
@@ -36,7 +37,7 @@ def test_unknown_shape_is_named_with_the_known():
 def test_shifted_images_are_moved_as_a_whole(key):
   """Every image is one of the 25 windows of its padded original."""
   images = jax.random.uniform(key, (20, 6, 5, 2))
-  shifted = jax.jit(classifier_tasks.shift)(key, images)
+  shifted = jit(classifier_tasks.shift)(key, images)
   padded = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)), mode='edge')
   starts = set()
   for image, moved in zip(padded, shifted, strict=True):
@@ -52,7 +53,7 @@ def test_shifted_images_are_moved_as_a_whole(key):
 
 def test_some_images_are_inverted(key):
   images = jnp.full((50, 4, 4, 3), 0.25)
-  found = jax.jit(classifier_tasks.shift_and_invert)(key, images)
+  found = jit(classifier_tasks.shift_and_invert)(key, images)
   inverted = np.asarray(found[:, 0, 0, 0]) == 0.75
   assert 10 < inverted.sum() < 40
   expected = np.where(inverted, 0.75, 0.25).reshape(-1, 1, 1, 1)
@@ -61,7 +62,7 @@ def test_some_images_are_inverted(key):
 
 def test_released_judges_read_probabilities_of_logits_and_data_as_it_is(key):
   logits = jax.random.normal(key, (3, 8, 71))
-  found = jax.jit(classifier_tasks.probabilities)(logits)
+  found = jit(classifier_tasks.probabilities)(logits)
   np.testing.assert_allclose(found, jax.nn.softmax(logits), rtol=1e-6)
   data = classifier_tasks.one_hot(logits)
   np.testing.assert_array_equal(data.argmax(-1), logits.argmax(-1))

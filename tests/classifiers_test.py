@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from vectors import jit
 
 from mmjsd_jax.data.dataset import Dataset, Split, fingerprint
 from mmjsd_jax.data.text import encode
@@ -91,8 +92,8 @@ def test_accuracy_counts_every_row_once(dataset, trained):
   labels = dataset.test.labels.copy()
   labels[-5:] = 1 - labels[-5:]
   images = images_of(dataset, num_rows=None)
-  seen = jax.jit(predict)(trained.params['a'], images).argmax(axis=-1)
-  accuracy = jax.jit(classifiers._accuracy)(
+  seen = jit(predict)(trained.params['a'], images).argmax(axis=-1)
+  accuracy = jit(classifiers._accuracy)(
     trained.params['a'], dataset.test.inputs['a'], labels
   )
   expected = float(np.mean(np.asarray(seen) == labels))
@@ -102,9 +103,9 @@ def test_accuracy_counts_every_row_once(dataset, trained):
 
 def test_dropout_is_on_in_training_mode_only(key, dataset, trained):
   params, images = trained.params['a'], images_of(dataset)
-  once, again = (jax.jit(predict)(params, images) for _ in range(2))
+  once, again = (jit(predict)(params, images) for _ in range(2))
   np.testing.assert_array_equal(once, again)
-  released = jax.jit(predict_as_released)
+  released = jit(predict_as_released)
   keys = jax.random.split(key)
   first, second = (released(params, k, images) for k in keys)
   assert jnp.abs(first - second).max() > 1e-3
@@ -114,7 +115,7 @@ def test_dropout_is_on_in_training_mode_only(key, dataset, trained):
 def test_dropout_drops_whole_channels(key, trained):
   classifier = DigitClassifier(2, channel_dropout=0.5, dropout=0.0)
 
-  @jax.jit
+  @jit
   def first_dropout(params, images):
     _, state = classifier.apply(
       {'params': params},
@@ -136,12 +137,12 @@ def test_dropout_drops_whole_channels(key, trained):
 def test_judges_give_a_class_per_modality_and_example(key, dataset, trained):
   judges = make_judges(trained, trained)
   data = {name: images_of(dataset, name) for name in ('a', 'b')}
-  seen = jax.jit(judges.classify_fn)(key, judges.params, data)
-  predict_fn = jax.jit(predict)
+  seen = jit(judges.classify_fn)(key, judges.params, data)
+  predict_fn = jit(predict)
   for row, (name, images) in zip(seen, data.items(), strict=True):
     expected = predict_fn(trained.params[name], images).argmax(axis=-1)
     np.testing.assert_array_equal(row, expected)
-  released = jax.jit(judges.classify_as_released_fn)
+  released = jit(judges.classify_as_released_fn)
   assert released(key, judges.params, data).shape == (2, 8)
   # Programs are compiled for these functions, so they may not change.
   assert make_judges(trained).classify_fn is judges.classify_fn
@@ -366,11 +367,11 @@ def test_only_released_judges_see_an_example_by_its_batch(
   """Batch normalisation by the statistics of what is judged."""
   params, x = trained_triples.params[kind], floats_of(triple_set, kind)
   changed = x.at[1:].set(0.0)
-  predict_fn = jax.jit(predict)
+  predict_fn = jit(predict)
   np.testing.assert_allclose(
     predict_fn(params, x)[0], predict_fn(params, changed)[0], atol=1e-5
   )
-  released = jax.jit(predict_as_released)
+  released = jit(predict_as_released)
   a, b = (released(params, key, data)[0] for data in (x, changed))
   assert jnp.abs(a - b).max() > 1e-2
 
@@ -380,11 +381,11 @@ def test_logits_are_a_linear_map_of_features(
   key, triple_set, trained_triples, kind
 ):
   params, x = trained_triples.params[kind], floats_of(triple_set, kind)
-  found = jax.jit(features)(params, x)
+  found = jit(features)(params, x)
   assert found.shape == (len(x), 128)
   layer = params['logits']
   logits = found @ layer['kernel'] + layer['bias'].reshape(1, -1)
-  expected = jax.jit(predict)(params, x)
+  expected = jit(predict)(params, x)
   np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5)
 
 
@@ -395,7 +396,7 @@ def test_text_is_judged_by_its_likeliest_characters(
   judges = make_judges(trained_triples, trained_triples)
   one_hot = floats_of(triple_set, 'text')
   expected = [[0, 1]]
-  classify = jax.jit(judges.classify_fn)
+  classify = jit(judges.classify_fn)
   for logits in (one_hot, 0.1 * one_hot - 3, 50 * one_hot):
     seen = classify(key, judges.params, {'text': logits})
     np.testing.assert_array_equal(seen, expected)
@@ -407,7 +408,7 @@ def test_all_modalities_are_judged_in_either_mode(
   judges = make_judges(trained_triples, trained_triples)
   data = {kind: floats_of(triple_set, kind)[:2] for kind in SHAPES}
   for classify in (judges.classify_fn, judges.classify_as_released_fn):
-    assert jax.jit(classify)(key, judges.params, data).shape == (3, 2)
+    assert jit(classify)(key, judges.params, data).shape == (3, 2)
 
 
 def test_an_item_of_several_classes_is_refused(triple_set, tmp_path):

@@ -191,7 +191,7 @@ def test_sums_and_their_gradient_equal_those_of_a_loop():
   def loss(terms, sums):
     return jnp.sum(jnp.sin(sums(table, terms)))
 
-  run = jax.jit(jax.value_and_grad(loss), static_argnums=1)
+  run = jit(jax.value_and_grad(loss), static_argnums=1)
   for got, expected in zip(
     run(terms, gaussian.sums), run(terms, in_a_loop), strict=True
   ):

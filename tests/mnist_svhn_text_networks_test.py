@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from vectors import jit
 
 from mmjsd_jax.modalities import mnist_image, svhn_image, text
 
@@ -98,7 +99,7 @@ def test_every_layer_starts_within_its_pytorch_bound(key, kind):
   module, shape = KINDS[kind]
   networks = (module.Encoder(20), (1, *shape)), (module.Decoder(), (1, 20))
   for (network, x), fan_ins in zip(networks, FAN_INS[kind], strict=True):
-    params = jax.jit(network.init)(key, jnp.zeros(x))['params']
+    params = jit(network.init)(key, jnp.zeros(x))['params']
     assert params.keys() == fan_ins.keys()
     for name, fan_in in fan_ins.items():
       bound = 1 / math.sqrt(fan_in)
@@ -161,7 +162,7 @@ def test_encoder_returns_a_gaussian_per_example(key, kind):
   x = jax.random.uniform(key, (3, *shape))
   encoder = module.Encoder(8)
   params = some_params(encoder, x)
-  apply = jax.jit(encoder.apply)
+  apply = jit(encoder.apply)
   q = apply(params, x)
   assert q.mean.shape == q.log_var.shape == (3, 8)
   assert not np.allclose(q.mean, q.log_var)
@@ -176,12 +177,12 @@ def test_decoder_keeps_leading_axes(key, kind):
   z = jax.random.normal(key, (2, 3, 8))
   decoder = module.Decoder()
   params = some_params(decoder, z)
-  apply = jax.jit(decoder.apply)
+  apply = jit(decoder.apply)
   decoded = apply(params, z)
   assert decoded.shape == (2, 3, *shape)
   flat = apply(params, z.reshape(6, 8))
   np.testing.assert_allclose(decoded.reshape(flat.shape), flat, atol=1e-5)
-  mapped = jax.jit(jax.vmap(decoder.apply, (None, 0)))(params, z)
+  mapped = jit(jax.vmap(decoder.apply, (None, 0)))(params, z)
   np.testing.assert_allclose(decoded, mapped, atol=1e-5)
   alone = apply(params, z[0, 0])
   np.testing.assert_allclose(decoded[0, 0], alone, atol=1e-5)
@@ -193,7 +194,7 @@ def test_decoder_keeps_leading_axes(key, kind):
 def test_only_mnist_means_are_squashed(key, kind, squashed):
   decoder = KINDS[kind][0].Decoder()
   z = 10 * jax.random.normal(key, (16, 8))
-  images = jax.jit(decoder.apply)(some_params(decoder, z), z)
+  images = jit(decoder.apply)(some_params(decoder, z), z)
   assert (images.min() >= 0 and images.max() <= 1) == squashed
   assert images.std() > 0.1
 
@@ -205,7 +206,7 @@ def test_first_layer_of_the_text_decoder_is_linear(key):
   params = some_params(decoder, z)
   params['params']['hidden']['bias'] = jnp.zeros(128)
 
-  @jax.jit
+  @jit
   def features(z):
     _, state = decoder.apply(
       params,
@@ -234,7 +235,7 @@ def test_backends_of_the_networks_agree(key, kind):
     y: Any = decoder.clone(backend=backend).apply(params[1], q.mean)
     return jnp.sum((y - x) ** 2)
 
-  grad = jax.jit(jax.grad(loss), static_argnums=1)
+  grad = jit(jax.grad(loss), static_argnums=1)
   gather, plain = grad(params, 'gather'), grad(params, 'lax')
   for a, b in zip(*map(jax.tree.leaves, (gather, plain)), strict=True):
     scale = float(jnp.abs(b).max())

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from vectors import jit
 
 from mmjsd_jax.modalities.polymnist_image import Decoder, Encoder
 
@@ -68,7 +69,7 @@ def test_parameters_are_as_many_as_in_the_original_networks():
   ids=['encoder', 'decoder'],
 )
 def test_every_layer_starts_within_its_pytorch_bound(key, module, x, fan_ins):
-  params = jax.jit(module.init)(key, jnp.zeros(x))['params']
+  params = jit(module.init)(key, jnp.zeros(x))['params']
   assert params.keys() == fan_ins.keys()
   for name, fan_in in fan_ins.items():
     bound = 1 / math.sqrt(fan_in)
@@ -80,7 +81,7 @@ def test_every_layer_starts_within_its_pytorch_bound(key, module, x, fan_ins):
 def test_encoder_returns_a_gaussian_per_image(key):
   images = jax.random.uniform(key, (3, 28, 28, 3))
   encoder = Encoder(8)
-  q = jax.jit(encoder.apply)(some_params(encoder, images), images)
+  q = jit(encoder.apply)(some_params(encoder, images), images)
   assert q.mean.shape == q.log_var.shape == (3, 8)
   assert not np.allclose(q.mean, q.log_var)
 
@@ -89,7 +90,7 @@ def test_encoder_treats_images_one_by_one(key):
   images = jax.random.uniform(key, (3, 28, 28, 3))
   encoder = Encoder(8)
   params = some_params(encoder, images)
-  apply = jax.jit(encoder.apply)
+  apply = jit(encoder.apply)
   changed = apply(params, images.at[1].set(0.0)).mean
   same = apply(params, images).mean
   np.testing.assert_array_equal(changed[0], same[0])
@@ -100,7 +101,7 @@ def test_decoder_keeps_leading_axes(key):
   z = jax.random.normal(key, (2, 3, 8))
   decoder = Decoder()
   params = some_params(decoder, z)
-  apply = jax.jit(decoder.apply)
+  apply = jit(decoder.apply)
   images = apply(params, z)
   assert images.shape == (2, 3, 28, 28, 3)
   flat = apply(params, z.reshape(6, 8))
@@ -110,7 +111,7 @@ def test_decoder_keeps_leading_axes(key):
 def test_decoder_means_are_not_squashed(key):
   z = 100 * jax.random.normal(key, (4, 8))
   decoder = Decoder()
-  images = jax.jit(decoder.apply)(some_params(decoder, z), z)
+  images = jit(decoder.apply)(some_params(decoder, z), z)
   assert images.min() < 0 and images.max() > 1
 
 
@@ -127,7 +128,7 @@ def test_backends_of_the_networks_agree(key):
     y: Any = decoder.clone(backend=backend).apply(params[1], q.mean)
     return jnp.sum((y - images) ** 2)
 
-  grad = jax.jit(jax.grad(loss), static_argnums=1)
+  grad = jit(jax.grad(loss), static_argnums=1)
   gather, plain = grad(params, 'gather'), grad(params, 'lax')
   for a, b in zip(*map(jax.tree.leaves, (gather, plain)), strict=True):
     scale = float(jnp.abs(b).max())

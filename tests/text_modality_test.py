@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from vectors import jit
 
 from mmjsd_jax.data import text as data_text
 from mmjsd_jax.modalities import text
@@ -17,7 +18,7 @@ def placed():
   """Codes of every word, drawn many times. Shape [words, draws, 8]."""
   codes = jnp.asarray(data_text.encode(WORDS, 8))
   many = jnp.repeat(codes, NUM_DRAWS, axis=0)
-  found = jax.jit(text.place)(jax.random.key(0), many)
+  found = jit(text.place)(jax.random.key(0), many)
   assert found.dtype == codes.dtype
   return np.asarray(found).reshape(len(WORDS), NUM_DRAWS, 8)
 
@@ -57,18 +58,18 @@ def test_likeliest_characters_of_short_words_placed_anywhere_are_blanks(key):
 
 def test_places_follow_from_the_key(placed):
   codes = jnp.asarray(data_text.encode(WORDS * 4, 8))
-  place = jax.jit(text.place)
+  place = jit(text.place)
   keys = jax.random.split(jax.random.key(1))
   first, again, other = (place(keys[i], codes) for i in (0, 0, 1))
   np.testing.assert_array_equal(first, again)
   assert (first != other).any()
-  mapped = jax.jit(jax.vmap(text.place))(keys, jnp.stack([codes, codes]))
+  mapped = jit(jax.vmap(text.place))(keys, jnp.stack([codes, codes]))
   np.testing.assert_array_equal(mapped, jnp.stack([first, other]))
 
 
 def test_an_empty_text_stays_empty(key):
   blank = jnp.full((3, 8), text.BLANK, jnp.uint8)
-  np.testing.assert_array_equal(jax.jit(text.place)(key, blank), blank)
+  np.testing.assert_array_equal(jit(text.place)(key, blank), blank)
 
 
 def test_codes_of_another_rank_are_refused(key):
@@ -77,7 +78,7 @@ def test_codes_of_another_rank_are_refused(key):
 
 
 def test_one_hot_of_codes(placed):
-  one_hot = jax.jit(text.to_float)(placed)
+  one_hot = jit(text.to_float)(placed)
   assert one_hot.shape == (*placed.shape, 71)
   assert one_hot.dtype == jnp.float32
   np.testing.assert_array_equal(one_hot.argmax(-1), placed)
@@ -92,7 +93,7 @@ def _decode(as_released, scale, z):
     lambda leaf: jnp.asarray(scale * rng.normal(size=leaf.shape), jnp.float32),
     jax.eval_shape(decoder.init, jax.random.key(0), z),
   )
-  return decoder, params, jax.jit(decoder.apply)(params, z)
+  return decoder, params, jit(decoder.apply)(params, z)
 
 
 def test_as_released_probabilities_are_normalised_log_probabilities(key):
@@ -115,5 +116,5 @@ def test_as_released_is_finite_where_a_symbol_is_certain(key):
     def loss(params):
       return jnp.mean(jax.nn.log_softmax(decoder.apply(params, z))[..., 0])
 
-    grads = jax.jit(jax.grad(loss))(params)
+    grads = jit(jax.grad(loss))(params)
   assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
