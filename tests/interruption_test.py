@@ -10,6 +10,8 @@ import pytest
 
 from mmjsd_jax.interruption import Interruption, Stopped
 
+pytestmark = pytest.mark.whole
+
 _WORK = """
 import hashlib, sys, time
 from mmjsd_jax import interruption

@@ -13,6 +13,7 @@ import time
 import pytest
 import yaml
 
+pytestmark = pytest.mark.whole
 LAUNCH = pathlib.Path(__file__).resolve().parent.parent / 'launch'
 CONFIG = '--config=configs/polymnist.py:paper'
 # What a shell, SLURM, YAML or Kubernetes might take for its own.

@@ -173,6 +173,7 @@ def test_without_a_config_the_command_says_what_it_needs(parse, arguments):
 
 
 # Three real starts, of a few seconds each.
+@pytest.mark.whole
 @pytest.mark.parametrize(
   ('arguments', 'message'),
   [

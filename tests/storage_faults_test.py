@@ -450,6 +450,7 @@ def test_a_failed_write_names_what_is_whole(copied, monkeypatch):
       save(checkpoints, 4)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize('checked', [True, False], ids=['room', 'no_room'])
 def test_a_write_error_ends_a_program_with_one_line(tmp_path, checked):
   """Or with Orbax's lines before it, where the room is lost while it writes."""

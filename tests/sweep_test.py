@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.whole
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 _BASE = """
 from mmjsd_jax import config as defaults
