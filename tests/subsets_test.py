@@ -158,7 +158,7 @@ def test_no_modalities_have_no_subsets():
 # Posteriors.
 
 
-@functools.partial(jit, static_argnames='prior_expert')
+@functools.partial(jax.jit, static_argnames='prior_expert')
 def posteriors(experts, present, *, prior_expert):
   table = subsets.membership(experts.mean.shape[0])
   return subsets.posteriors(
