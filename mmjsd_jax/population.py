@@ -206,7 +206,8 @@ def _check_memory(group: Sequence[Job]) -> None:
     f'{len(group)} members together need {_gb(forecast.total)} of the '
     f"device's {_gb(limit)}: {_gb(forecast.states)} of states, "
     f'{_gb(forecast.copies)} of copies for checkpoints, {_gb(forecast.data)} '
-    f'of data, {_gb(forecast.temporaries)} of temporary arrays'
+    f'of data, {_gb(forecast.temporaries)} of temporary arrays, '
+    f'{_gb(forecast.host)} of the host'
   )
   if forecast.total > limit:
     num_devices = len(group) // forecast.num_members

@@ -183,7 +183,7 @@ def test_members_that_do_not_fit_are_refused_before_training(
   monkeypatch.setattr(
     population,
     'foretell',
-    lambda *_: together.Forecast(10, 100, 50, 50, num_members=4),
+    lambda *_: together.Forecast(10, 100, 50, 50, 0, num_members=4),
   )
   for limit, expected in ((160, 'at most 3'), (20, 'not even one fits')):
     monkeypatch.setattr(population, 'device_limit', lambda n=limit: n)
@@ -215,7 +215,7 @@ def test_members_together_are_chosen_by_devices_and_time(
   monkeypatch.setattr(
     together,
     'foretell',
-    lambda _, s, __: together.Forecast(0, 10 * len(s), 0, 0, len(s)),
+    lambda _, s, __: together.Forecast(0, 10 * len(s), 0, 0, 0, len(s)),
   )
   rates = {1: 100.0, 2: 150.0, 5: 90.0, 7: 150.0}
   monkeypatch.setattr(
