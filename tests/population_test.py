@@ -9,7 +9,7 @@ import run_test
 import train_world
 
 from mmjsd_jax import config as configuration
-from mmjsd_jax import members, population, run, together
+from mmjsd_jax import hosts, members, population, run, together
 from mmjsd_jax import step as steps
 from mmjsd_jax.checkpoint import Checkpoints
 from mmjsd_jax.interruption import Interruption, Stopped
@@ -234,3 +234,9 @@ def test_examples_per_second_are_those_of_all_members(tmp_path):
 def test_a_population_is_not_evaluated_without_training(tmp_path):
   with pytest.raises(ValueError, match='--workdir=<folder of the member>'):
     _prepare(tmp_path / 'p', mode='evaluate')
+
+
+def test_processes_train_no_members_together(tmp_path, monkeypatch):
+  monkeypatch.setattr(hosts, 'is_alone', lambda: False)
+  with pytest.raises(ValueError, match='together must be 0 or 1 .* got 2'):
+    _prepare(tmp_path / 'p', **{'population.together': 2})
