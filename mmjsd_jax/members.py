@@ -83,8 +83,6 @@ def stack_states(
 @functools.partial(jax.jit, static_argnames='index')
 def member_state(state: TrainState, index: int) -> TrainState:
   """The state of one member, in buffers of its own."""
-  # As it is, the step would be the same array, and be donated with `state`.
-  state = state._replace(step=jnp.copy(state.step))
   return _member(state, index)
 
 
