@@ -24,6 +24,9 @@ from mmjsd_jax.gaussian import Gaussian
 from mmjsd_jax.interruption import Stopped
 from mmjsd_jax.mixture import Mixture
 
+# Two processes wait for each other, the longer the more else the machine does.
+pytestmark = pytest.mark.timeout(600)
+
 
 @pytest.fixture(scope='module')
 def one(tmp_path_factory):
@@ -54,7 +57,7 @@ def two_processes(tmp_path_factory):
         )
       )
   try:
-    statuses = [process.wait(timeout=400) for process in running]
+    statuses = [process.wait(timeout=500) for process in running]
   finally:
     for process in running:
       process.kill()

@@ -160,10 +160,10 @@ def main(process, port, folder):
     def stop_requested():
       if process == 1:
         os.kill(os.getpid(), signal.SIGTERM)
-        for _ in range(1000):  # until a thread has heard it
+        deadline = time.monotonic() + 10
+        while interruption._signal is None:
+          assert time.monotonic() < deadline, 'SIGTERM was not heard'
           time.sleep(0.01)
-          if interruption._signal is not None:
-            break
       return interruption.requested()
 
     try:
