@@ -20,7 +20,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from mmjsd_jax import hosts, snapshot
 from mmjsd_jax.files import sync
@@ -51,7 +50,8 @@ class Checkpoints:
     """Starts to save `state` under its step; returns before it is written.
 
     Args:
-      state: a pytree of arrays, of which `step` is an integer.
+      state: a pytree of arrays, of which `step` is an integer; not to be
+        donated before it is written.
       seconds: spent on training.
       loss: lower is better; what is not a number is never the best.
 
@@ -59,7 +59,7 @@ class Checkpoints:
       OSError: of the save before; see `wait`.
     """
     self.wait()
-    state = jax.tree.map(_own, state)
+    state = jax.tree.map(_whole, state)
     if not hosts.is_first():
       return
     loss = math.inf if math.isnan(loss) else loss
@@ -265,6 +265,6 @@ class Checkpoints:
     shutil.rmtree(doomed, ignore_errors=True)
 
 
-def _own(leaf: jax.Array) -> Any:
-  """A whole copy: the leaf is donated to the next step while this writes."""
-  return jnp.copy(leaf) if leaf.is_fully_replicated else hosts.fetch(leaf)
+def _whole(leaf: jax.Array) -> Any:
+  """Fetched while all processes take part, where each has a part of it."""
+  return leaf if leaf.is_fully_replicated else hosts.fetch(leaf)

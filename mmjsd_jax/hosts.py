@@ -61,6 +61,8 @@ def start(
       raise ValueError(
         f'process_id must be from 0 to {num_processes - 1}; got {process_id}'
       )
+  # It would take SIGTERM for itself; interruption.py listens to it.
+  jax.config.update('jax_enable_preemption_service', False)
   try:
     jax.distributed.initialize(
       coordinator,

@@ -85,10 +85,6 @@ def _run(config, workdir):
 
 def _population(config, workdir):
   """What executes a population, which has been found possible."""
-  if not hosts.is_alone():
-    raise ValueError(
-      'population: its members must be trained by one process; got several'
-    )
   prepared = population.prepare(
     config, workdir, mode=_MODE.value, argv=sys.argv[1:]
   )

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import ml_collections
 
 from mmjsd_jax import config as configuration
-from mmjsd_jax import grid, run, sweep_run
+from mmjsd_jax import grid, hosts, run, sweep_run
 from mmjsd_jax import job as jobs
 from mmjsd_jax.checkpoint import Checkpoints
 from mmjsd_jax.files import read_json, write_json
@@ -64,6 +64,11 @@ def prepare(
       'again, give --mode=evaluate and --workdir=<folder of the member>'
     )
   configuration.validate(config)
+  if config.population.together > 1 and not hosts.is_alone():
+    raise ValueError(
+      'config.population.together must be 0 or 1 with several processes, which '
+      f'train members in turn; got {config.population.together}'
+    )
   sweep = _sweep(config)
   plan = Plan(
     sweep,
@@ -111,7 +116,9 @@ def execute(
       for name, job in population.jobs.items()
       if outcomes[name].status == 'pending'
     }
-    failed = _train_together(population, pending, interruption)
+    failed: dict[str, NonFiniteLoss] = {}
+    if hosts.is_alone():  # several processes share each member
+      failed = _train_together(population, pending, interruption)
     if next(iter(population.jobs.values())).mode == 'train':
       return _train_others(pending, failed, interruption)
 
@@ -206,7 +213,8 @@ def _check_memory(group: Sequence[Job]) -> None:
     f'{len(group)} members together need {_gb(forecast.total)} of the '
     f"device's {_gb(limit)}: {_gb(forecast.states)} of states, "
     f'{_gb(forecast.copies)} of copies for checkpoints, {_gb(forecast.data)} '
-    f'of data, {_gb(forecast.temporaries)} of temporary arrays'
+    f'of data, {_gb(forecast.temporaries)} of temporary arrays, '
+    f'{_gb(forecast.host)} of the host'
   )
   if forecast.total > limit:
     num_devices = len(group) // forecast.num_members

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import jax
 
-from mmjsd_jax import results
+from mmjsd_jax import hosts, results
 from mmjsd_jax import workdir as workdirs
 from mmjsd_jax.checkpoint import Checkpoints
 from mmjsd_jax.data.dataset import Dataset
@@ -82,7 +82,7 @@ def _train(
       if job.settings.non_finite != 'restore':
         raise
       checkpoints.wait()
-      newest = checkpoints.latest_step() or 0
+      newest = hosts.from_first(checkpoints.latest_step() or 0)
       # Since this checkpoint: it holds the rate that was then in force.
       num_halved = num_halved + 1 if newest == restored else 1
       restored = newest

@@ -19,6 +19,7 @@ from mmjsd_jax import (
   ablation,
   figures,
   grid,
+  hosts,
   measured,
   run,
   sweep_page,
@@ -124,15 +125,24 @@ def execute(
 
 @contextlib.contextmanager
 def claimed(plan: Plan) -> Iterator[dict[str, Outcome]]:
-  """Holds the workdir for this process alone, with sweep.json written.
+  """Holds the workdir for this program alone, with sweep.json written.
+
+  Of several processes the first one holds it for all.
 
   Yields:
     Name of every point to what is known of it.
+
+  Raises:
+    OSError: another program holds it, or it cannot be written; or the processes
+      see other points finished.
   """
-  plan.workdir.mkdir(parents=True, exist_ok=True)
-  with workdirs.locked(plan.workdir):
+  with contextlib.ExitStack() as stack:
+    with hosts.together():
+      if hosts.is_first():
+        plan.workdir.mkdir(parents=True, exist_ok=True)
+        stack.enter_context(workdirs.locked(plan.workdir))
     outcomes = {point.name: _known(plan, point) for point in plan.points}
-    _write_json(plan, outcomes)
+    _tell(plan, outcomes)
     yield outcomes
 
 
@@ -159,7 +169,7 @@ def run_points(
     if outcome.status == 'pending':
       outcome = _run_point(plan, point, prepare_fn, interruption)
       outcomes[point.name] = outcome
-      _write_json(plan, outcomes)
+      _tell(plan, outcomes)
     _log.info(
       'point %d of %d, %s: %s in %s%s',
       index + 1,
@@ -169,7 +179,9 @@ def run_points(
       tables.duration(time.monotonic() - clock),
       _summary(outcome),
     )
-  _write_page(plan, outcomes)
+  with hosts.together():
+    if hosts.is_first():
+      _write_page(plan, outcomes)
 
 
 def _place(
@@ -229,11 +241,13 @@ def _run_point(
   try:
     run.execute(prepare_fn(point), interruption)
     results = _finished(folder, point)
-  except (ValueError, OSError, ImportError, NonFiniteLoss) as error:
-    return Outcome('failed', error=' '.join(str(error).split()))
   except Stopped:
     raise
   except Exception as error:  # other points may well work
+    if not hosts.is_alone() and not isinstance(error, NonFiniteLoss):
+      raise  # another process may still be at this point
+    if isinstance(error, (ValueError, OSError, ImportError, NonFiniteLoss)):
+      return Outcome('failed', error=' '.join(str(error).split()))
     _log.exception('%s failed', point.name)
     return Outcome('failed', error=' '.join(repr(error).split()))
   if results is None:
@@ -266,6 +280,15 @@ def _summary(outcome: Outcome) -> str:
     f'; joint coherence {tables.share(joint)}, log p(X) '
     f'{tables.nats(likelihood)}'
   )
+
+
+def _tell(plan: Plan, outcomes: dict[str, Outcome]) -> None:
+  """Writes sweep.json; processes that see other outcomes would part."""
+  statuses = [outcome.status for outcome in outcomes.values()]
+  hosts.check_same('what is finished', ' '.join(statuses))
+  with hosts.together():
+    if hosts.is_first():
+      _write_json(plan, outcomes)
 
 
 def _write_json(plan: Plan, outcomes: dict[str, Outcome]) -> None:

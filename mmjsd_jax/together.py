@@ -36,6 +36,7 @@ class Forecast(NamedTuple):
     states: parameters, optimiser and metrics of the members there.
     copies: of states, while checkpoints of them are written.
     temporaries: of a step, by the compiler's account.
+    host: on a CPU, what lies beside these in the same memory.
     num_members: on this device.
   """
 
@@ -43,12 +44,14 @@ class Forecast(NamedTuple):
   states: int
   copies: int
   temporaries: int
+  host: int
   num_members: int
 
   @property
   def total(self) -> int:
     """All of it."""
-    return self.data + self.states + self.copies + self.temporaries
+    on_device = self.data + self.states + self.copies + self.temporaries
+    return on_device + self.host
 
   def most_members(self, limit: int) -> int:
     """How many fit into `limit` bytes: all but the data grows with them."""
@@ -73,7 +76,7 @@ def choose_together(
     split: the training set.
   """
   num_members, num_devices = len(settings), jax.device_count()
-  if num_members == 1 or jax.process_count() > 1:
+  if num_members == 1:
     return 1
   if num_devices > 1:
     return num_devices if num_members >= num_devices else 1
@@ -131,12 +134,18 @@ def foretell(
   analysis: Any = program.lower(*arguments).compile().memory_analysis()
   _, state, _, data, _ = arguments
   states = _num_bytes(state) // mesh.size
+  temporaries = analysis.temp_size_in_bytes
+  host = 0
+  if jax.default_backend() == 'cpu':
+    host = temporaries  # freed, and kept by the heap: see allocator.py
+    if len(settings) > 1:
+      host += 2 * states  # that training begins with, and to stack them
   return Forecast(
     data=_num_bytes(data),
     states=states,
-    # One of each member to be written, and one of a member cut out.
-    copies=states + states * mesh.size // len(settings),
-    temporaries=analysis.temp_size_in_bytes,
+    copies=states,
+    temporaries=temporaries,
+    host=host,
     num_members=len(settings) // mesh.size,
   )
 

@@ -311,6 +311,7 @@ def _train_together(
         if metrics := _metrics(report, index, settings):
           lines[index] = Progress(step, metrics, seconds, rate)
     if is_last or step % settings.checkpoint_every == 0:
+      _wait(members)  # the copies of last time are gone
       for index in there:
         member, line = member_state(state, index), lines.pop(index, None)
         loss = math.inf
@@ -331,6 +332,7 @@ def _train_together(
     if not is_last and stop_requested():
       yield from lines.items()
       if step > saved and settings.non_finite != 'restore':
+        _wait(members)
         for index in there:
           members[index].checkpoints.save(
             member_state(state, index), seconds=clock.seconds, loss=math.inf

@@ -23,16 +23,21 @@ from mmjsd_jax.interruption import Stopped
 
 LENGTHS = (20, 16)
 NAMES = ('m0', 'm1')
+# Three steps to a block: they end within epochs and lines of metrics.
+BLOCK_BYTES = 3 * SETTINGS.batch_size * 8 + 1
 
 
-@pytest.fixture(scope='module')
-def split():
+@functools.cache
+def make_split():
   rng = np.random.default_rng(0)
   inputs = {
     name: rng.integers(256, size=(NUM_EXAMPLES, 4), dtype=np.uint8)
     for name in NAMES
   }
   return Split(inputs, np.arange(NUM_EXAMPLES, dtype=np.int32) % 10)
+
+
+split = pytest.fixture(make_split, scope='module')
 
 
 def open_records(folder):
@@ -44,12 +49,10 @@ def streamed(folder):
   return Streamed(open_records(folder), NAMES, np.arange(NUM_EXAMPLES))
 
 
-@pytest.fixture
-def folder(split, tmp_path):
+def write_records(folder):
   """The split in two files, as TFDS writes it."""
-  folder = tmp_path / 'records'
   folder.mkdir()
-  rows = iter(range(NUM_EXAMPLES))
+  split, rows = make_split(), iter(range(NUM_EXAMPLES))
   for number, length in enumerate(LENGTHS):
     writer = array_record_module.ArrayRecordWriter(
       str(folder / f'{number}.array_record'), 'group_size:1,uncompressed'
@@ -63,13 +66,19 @@ def folder(split, tmp_path):
         features[name].bytes_list.value.append(items[row].tobytes())
       writer.write(example.SerializeToString())
     writer.close()
+
+
+@pytest.fixture
+def folder(tmp_path):
+  """Of the records."""
+  folder = tmp_path / 'records'
+  write_records(folder)
   return folder
 
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-  """Three steps to a block: they end within epochs and lines of metrics."""
-  monkeypatch.setattr(blocks, 'BLOCK_BYTES', 3 * SETTINGS.batch_size * 8 + 1)
+  monkeypatch.setattr(blocks, 'BLOCK_BYTES', BLOCK_BYTES)
 
 
 @functools.cache

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 
+import blocks_test
 import hosts_world
 import jax
 import jax.numpy as jnp
@@ -15,12 +16,16 @@ import optax
 import pytest
 from flax import linen as nn
 from jax.sharding import NamedSharding, PartitionSpec
-from train_world import mesh_of
+from train_world import AskedTimes, mesh_of
 
-from mmjsd_jax import hosts, members, mixture, order
+from mmjsd_jax import blocks, hosts, members, mixture, order, train
 from mmjsd_jax import step as steps
 from mmjsd_jax.gaussian import Gaussian
+from mmjsd_jax.interruption import Stopped
 from mmjsd_jax.mixture import Mixture
+
+# Two processes wait for each other, the longer the more else the machine does.
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope='module')
@@ -35,6 +40,7 @@ def one(tmp_path_factory):
 def two_processes(tmp_path_factory):
   """What each of the processes found."""
   folder = tmp_path_factory.mktemp('two')
+  _begin_streamed(folder)
   with socket.create_server(('127.0.0.1', 0)) as free:
     port = str(free.getsockname()[1])
   program = pathlib.Path(hosts_world.__file__)
@@ -51,7 +57,7 @@ def two_processes(tmp_path_factory):
         )
       )
   try:
-    statuses = [process.wait(timeout=200) for process in running]
+    statuses = [process.wait(timeout=500) for process in running]
   finally:
     for process in running:
       process.kill()
@@ -59,6 +65,20 @@ def two_processes(tmp_path_factory):
   return [
     json.loads((folder / f'results{n}.json').read_text()) for n in range(2)
   ]
+
+
+def _begin_streamed(folder):
+  """A streamed run on one device, stopped in the middle of an epoch."""
+  blocks_test.write_records(folder / 'records')
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(train, 'DISPATCH_SECONDS', 0.0)
+    patch.setattr(blocks, 'BLOCK_BYTES', blocks_test.BLOCK_BYTES)
+    with pytest.raises(Stopped, match='saved at step 3 of 10'):
+      blocks_test.run(
+        folder / 'streamed',
+        blocks_test.streamed(folder / 'records'),
+        stop_requested=AskedTimes(3),
+      )
 
 
 def assert_same_run(lines, expected):
@@ -162,6 +182,41 @@ def test_processes_change_no_loss(one, two_processes):
 def test_processes_change_no_metric(one, two_processes):
   assert two_processes[0]['metrics'] == two_processes[1]['metrics']
   assert_same_metrics(two_processes[0]['metrics'], one[2])
+
+
+@pytest.mark.whole
+def test_processes_train_a_population_as_one_process_does(
+  two_processes, tmp_path
+):
+  names = ('loss', 'validation_loss', 'learning_rate')
+
+  def numbers(members):
+    return [
+      [line[name] for name in names] for run in members.values() for line in run
+    ]
+
+  alone = hosts_world.train_population_in(tmp_path)
+  for found in two_processes:
+    np.testing.assert_allclose(
+      numbers(found['members']), numbers(alone), rtol=1e-5
+    )
+
+
+@pytest.mark.whole
+def test_processes_leave_out_the_same_steps(two_processes, tmp_path):
+  lines, state = hosts_world.train_in(
+    tmp_path, mesh_of(1), **hosts_world.SKIPPING
+  )
+  for found in two_processes:
+    assert_same_run(found['skipping_lines'], lines)
+    assert found['num_skipped'] == state.num_skipped == 2
+
+
+@pytest.mark.whole
+def test_a_streamed_run_goes_on_with_more_processes(two_processes, tmp_path):
+  _, lines = blocks_test.run(tmp_path, blocks_test.make_split())
+  for found in two_processes:
+    assert_same_run(found['streamed_losses'], [line['loss'] for line in lines])
 
 
 @pytest.mark.whole

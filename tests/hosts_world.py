@@ -13,20 +13,37 @@ import pathlib
 import signal
 import sys
 import time
+import unittest.mock
 
+import blocks_test
 import jax
 import linear_world
+import numpy as np
+import sweep_world
 import train_world
 
-from mmjsd_jax import hosts, order, train
+from mmjsd_jax import (
+  blocks,
+  grid,
+  hosts,
+  journal,
+  order,
+  population,
+  run,
+  train,
+)
+from mmjsd_jax import config as configuration
 from mmjsd_jax import step as steps
 from mmjsd_jax.checkpoint import Checkpoints
 from mmjsd_jax.evaluation import evaluate
-from mmjsd_jax.interruption import Stopped, listen
+from mmjsd_jax.files import write_json
+from mmjsd_jax.interruption import Interruption, Stopped, listen
+from mmjsd_jax.job import Job
 
 SETTINGS = train_world.SETTINGS._replace(
   num_steps=6, batch_size=24, log_every=3, checkpoint_every=3
 )
+SKIPPING = {'non_finite': 'skip', 'bad_row': 5}
 
 
 @functools.cache
@@ -39,16 +56,23 @@ def world():
   return made, linear_world.make_dataset(made, num_train=75)
 
 
-def train_in(folder, mesh, *, stop_requested=lambda: False, **changes):
+def train_in(
+  folder, mesh, *, stop_requested=lambda: False, bad_row=None, **changes
+):
   """The losses that were told, and the last state."""
   made, dataset = world()
+  training = dataset.train
+  if bad_row is not None:
+    m0 = np.copy(training.inputs['m0'])
+    m0[bad_row] = np.nan
+    training = training._replace(inputs=training.inputs | {'m0': m0})
   settings = SETTINGS._replace(**changes)
   with contextlib.closing(Checkpoints(folder, keep=5)) as checkpoints:
     beginning = train.begin(made.model, settings, checkpoints, mesh)
     told = train.train(
       made.model,
       settings,
-      dataset.train,
+      training,
       dataset.test,
       beginning,
       checkpoints,
@@ -59,6 +83,46 @@ def train_in(folder, mesh, *, stop_requested=lambda: False, **changes):
     like = steps.init_state(made.model, settings, mesh)
     state, _ = checkpoints.restore(like, settings.num_steps)
   return lines, state
+
+
+def train_population_in(folder):
+  """Two members, of which the second must go back: names to their metrics."""
+  made, dataset = world()
+  sweep = grid.Sweep(
+    'linear', 'linear', {'objective.beta': (1.0, 5.0)}, 'beta', ()
+  )
+  config = configuration.default()
+  config.train.num_steps = SETTINGS.num_steps
+  points = grid.points(sweep, config)
+  settings = SETTINGS._replace(non_finite='restore')
+  jobs = {
+    point.name: Job(
+      config=point.config,
+      workdir=folder / point.name,
+      mode='train_and_evaluate',
+      command='test',
+      dataset=dataset,
+      training=dataset.train,
+      validation=dataset.test,
+      model=made.model,
+      settings=settings._replace(learning_rate=rate),
+    )
+    for point, rate in zip(points, (0.01, 200.0), strict=True)
+  }
+  plan = population.Plan(sweep, points, folder, 'test')
+  with unittest.mock.patch.object(run, '_evaluate', _pretend_to_evaluate):
+    failed = population.execute(
+      population.Population(plan, jobs, 0), Interruption()
+    )
+  assert not failed
+  return {name: journal.read_metrics(folder / name) for name in jobs}
+
+
+def _pretend_to_evaluate(job, *_):
+  with hosts.together():
+    if hosts.is_first():
+      made_up = sweep_world.make_results(grid.Point('', {}, job.config))
+      write_json(job.workdir / 'results.json', made_up)
 
 
 def evaluate_on(params):
@@ -84,18 +148,21 @@ def main(process, port, folder):
   """What both processes do; the first one writes results.json."""
   jax.config.update('jax_platforms', 'cpu')
   jax.config.update('jax_num_cpu_devices', 4)
-  hosts.start(f'127.0.0.1:{port}', 2, process)
-  mesh = order.make_mesh()
+  train.DISPATCH_SECONDS = 0.0
+  blocks.BLOCK_BYTES = blocks_test.BLOCK_BYTES
   errors = {}
 
   # A signal to one process ends both; together they go on.
-  train.DISPATCH_SECONDS = 0.0
-  with listen(hosts.largest) as interruption:
+  with listen(hosts.largest) as interruption:  # first, as in main.py
+    hosts.start(f'127.0.0.1:{port}', 2, process)
+    mesh = order.make_mesh()
 
     def stop_requested():
       if process == 1:
         os.kill(os.getpid(), signal.SIGTERM)
+        deadline = time.monotonic() + 10
         while interruption._signal is None:
+          assert time.monotonic() < deadline, 'SIGTERM was not heard'
           time.sleep(0.01)
       return interruption.requested()
 
@@ -113,6 +180,16 @@ def main(process, port, folder):
     leaf.is_fully_replicated for leaf in jax.tree.leaves(sharded_state)
   )
 
+  members = train_population_in(folder / 'population')
+  skipping_lines, skipped_state = train_in(
+    folder / 'skipping', mesh, **SKIPPING
+  )
+  _, streamed_lines = blocks_test.run(
+    folder / 'streamed',
+    blocks_test.streamed(folder / 'records'),
+    num_devices=8,
+  )
+
   # What goes wrong in one process.
   for name, go in {
     'other_folder': lambda: train_in(folder / f'run{process or ""}', mesh),
@@ -127,6 +204,10 @@ def main(process, port, folder):
     'lines': lines,
     'metrics': metrics,
     'sharded_lines': sharded_lines,
+    'members': members,
+    'skipping_lines': skipping_lines,
+    'num_skipped': int(skipped_state.num_skipped),
+    'streamed_losses': [line['loss'] for line in streamed_lines],
     'params': [leaf.tolist() for leaf in jax.tree.leaves(hosts.fetch(state))],
     'errors': errors,
   }

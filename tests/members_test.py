@@ -3,11 +3,12 @@
 import contextlib
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import train_world
 
-from mmjsd_jax import members, together, train
+from mmjsd_jax import members, order, together, train
 from mmjsd_jax import step as steps
 from mmjsd_jax.checkpoint import Checkpoints
 from mmjsd_jax.interruption import Stopped
@@ -167,6 +168,25 @@ def test_nothing_is_removed_where_no_step_is_whole(one_device, tmp_path):
     assert checkpoints.steps() == (5,)
 
 
+def test_a_member_cut_out_to_be_saved_outlives_the_next_step():
+  model, split = train_world.world()
+  settings, mesh = train_world.SETTINGS, train_world.mesh_of(1)
+  data = order.to_device(split, mesh)
+  initial = steps.init_state(model, settings, mesh)
+  expected = jax.device_get(initial)
+  state = members.stack_states([initial], mesh)
+  cut = members.member_state(state, 0)
+  members.make_train_steps(model, settings, mesh)(
+    members.stack_hypers([settings], mesh),
+    state,
+    members.first_epochs([settings], data, 0, mesh),
+    data,
+    jnp.int32(1),
+  )
+  assert state.step.is_deleted()
+  train_world.assert_bit_equal(jax.device_get(cut), expected)
+
+
 # --- what is not finite -------------------------------------------------------
 
 
@@ -211,6 +231,8 @@ def test_what_is_foretold_grows_with_the_members(one_device):
   one = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) - state.step.nbytes
   assert two.states == 2 * one + state.step.nbytes
   assert four.states - two.states == 2 * one
+  assert two.copies == two.states
+  assert two.host == 2 * two.states + two.temporaries  # of a CPU
   assert two.data == four.data == split.inputs['m0'].nbytes * 2
   assert four.temporaries > two.temporaries
   assert four.most_members(four.total) == 4

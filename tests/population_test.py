@@ -9,7 +9,7 @@ import run_test
 import train_world
 
 from mmjsd_jax import config as configuration
-from mmjsd_jax import members, population, run, together
+from mmjsd_jax import hosts, members, population, run, together
 from mmjsd_jax import step as steps
 from mmjsd_jax.checkpoint import Checkpoints
 from mmjsd_jax.interruption import Interruption, Stopped
@@ -183,7 +183,7 @@ def test_members_that_do_not_fit_are_refused_before_training(
   monkeypatch.setattr(
     population,
     'foretell',
-    lambda *_: together.Forecast(10, 100, 50, 50, num_members=4),
+    lambda *_: together.Forecast(10, 100, 50, 50, 0, num_members=4),
   )
   for limit, expected in ((160, 'at most 3'), (20, 'not even one fits')):
     monkeypatch.setattr(population, 'device_limit', lambda n=limit: n)
@@ -215,7 +215,7 @@ def test_members_together_are_chosen_by_devices_and_time(
   monkeypatch.setattr(
     together,
     'foretell',
-    lambda _, s, __: together.Forecast(0, 10 * len(s), 0, 0, len(s)),
+    lambda _, s, __: together.Forecast(0, 10 * len(s), 0, 0, 0, len(s)),
   )
   rates = {1: 100.0, 2: 150.0, 5: 90.0, 7: 150.0}
   monkeypatch.setattr(
@@ -234,3 +234,9 @@ def test_examples_per_second_are_those_of_all_members(tmp_path):
 def test_a_population_is_not_evaluated_without_training(tmp_path):
   with pytest.raises(ValueError, match='--workdir=<folder of the member>'):
     _prepare(tmp_path / 'p', mode='evaluate')
+
+
+def test_processes_train_no_members_together(tmp_path, monkeypatch):
+  monkeypatch.setattr(hosts, 'is_alone', lambda: False)
+  with pytest.raises(ValueError, match='together must be 0 or 1 .* got 2'):
+    _prepare(tmp_path / 'p', **{'population.together': 2})

@@ -39,7 +39,7 @@ class Encoder(nn.Module):
     return self.mean(h), self.log_var(h)
 
 
-def convolutions(layers, make, last_relu=True):
+def layers_of(layers, make, last_relu=True):
   """nn.Sequential of `make(*layer)`, with ReLUs between."""
   modules = []
   for layer in layers:
@@ -47,22 +47,26 @@ def convolutions(layers, make, last_relu=True):
   return modules if last_relu else modules[:-1]
 
 
+def colour_images(latent_dim, num_features, down, dense, up, smallest):
+  """Convolutions down, dense layers, and convolutions up from `smallest`."""
+  encoder = nn.Sequential(
+    *layers_of(down, nn.Conv2d),
+    nn.Flatten(),
+    *layers_of(dense, nn.Linear),
+  )
+  decoder = nn.Sequential(
+    nn.Linear(latent_dim, math.prod(smallest)),
+    nn.ReLU(),
+    nn.Unflatten(1, smallest),
+    *layers_of(up, nn.ConvTranspose2d, last_relu=False),
+  )
+  return Encoder(encoder, num_features, latent_dim), decoder
+
+
 def polymnist(latent_dim):
   down = [(3, 32, 3, 2, 1), (32, 64, 3, 2, 1), (64, 128, 3, 2, 1)]
   up = [(128, 64, 3, 2, 1, 0), (64, 32, 3, 2, 1, 1), (32, 3, 3, 2, 1, 1)]
-  encoder = nn.Sequential(
-    *convolutions(down, nn.Conv2d),
-    nn.Flatten(),
-    nn.Linear(2048, 512),
-    nn.ReLU(),
-  )
-  decoder = nn.Sequential(
-    nn.Linear(latent_dim, 2048),
-    nn.ReLU(),
-    nn.Unflatten(1, (128, 4, 4)),
-    *convolutions(up, nn.ConvTranspose2d, last_relu=False),
-  )
-  return Encoder(encoder, 512, latent_dim), decoder
+  return colour_images(latent_dim, 512, down, [(2048, 512)], up, (128, 4, 4))
 
 
 def mnist(latent_dim):
@@ -79,27 +83,20 @@ def mnist(latent_dim):
 
 def svhn(latent_dim):
   down = [(3, 32, 4, 2, 1), (32, 64, 4, 2, 1), (64, 64, 4, 2, 1)]
+  down += [(64, 128, 4, 2, 0)]
   up = [(128, 64, 4, 1, 0), (64, 64, 4, 2, 1), (64, 32, 4, 2, 1)]
-  encoder = nn.Sequential(
-    *convolutions([*down, (64, 128, 4, 2, 0)], nn.Conv2d), nn.Flatten()
-  )
-  decoder = nn.Sequential(
-    nn.Linear(latent_dim, 128),
-    nn.ReLU(),
-    nn.Unflatten(1, (128, 1, 1)),
-    *convolutions([*up, (32, 3, 4, 2, 1)], nn.ConvTranspose2d, last_relu=False),
-  )
-  return Encoder(encoder, 128, latent_dim), decoder
+  up += [(32, 3, 4, 2, 1)]
+  return colour_images(latent_dim, 128, down, [], up, (128, 1, 1))
 
 
 def text(latent_dim):
   down = [(71, 128, 1, 1, 0), (128, 128, 4, 2, 1), (128, 128, 4, 2, 0)]
   up = [(128, 128, 4, 1, 0), (128, 128, 4, 2, 1)]
-  encoder = nn.Sequential(*convolutions(down, nn.Conv1d), nn.Flatten())
+  encoder = nn.Sequential(*layers_of(down, nn.Conv1d), nn.Flatten())
   decoder = nn.Sequential(
     nn.Linear(latent_dim, 128),
     nn.Unflatten(1, (128, 1)),
-    *convolutions(up, nn.ConvTranspose1d),
+    *layers_of(up, nn.ConvTranspose1d),
     nn.Conv1d(128, 71, 1),
   )
   return Encoder(encoder, 128, latent_dim), decoder
