@@ -5,6 +5,8 @@ axes in front. The sum runs over all axes behind B, so each function returns
 shape [..., B].
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -13,15 +15,16 @@ from mmjsd_jax.gaussian import LOG_2PI
 
 def laplace(x: jax.Array, loc: jax.Array, *, scale: float = 0.75) -> jax.Array:
   """Laplace(loc, scale); 0.75 is the papers' scale for every image."""
-  residuals = jnp.abs(_lift(x, loc) - loc) / scale
-  return _sum_events(-jnp.log(2 * jnp.asarray(scale, loc.dtype)) - residuals, x)
+  residuals = _sum_events(jnp.abs(_lift(x, loc) - loc), x) / scale
+  log_normaliser = jnp.log(2 * jnp.asarray(scale, loc.dtype))
+  return -math.prod(x.shape[1:]) * log_normaliser - residuals
 
 
 def normal(x: jax.Array, loc: jax.Array, *, scale: float = 1.0) -> jax.Array:
   """Normal(loc, scale), the scale being the standard deviation."""
-  squares = jnp.square((_lift(x, loc) - loc) / scale)
-  log_scale = jnp.log(jnp.asarray(scale, loc.dtype))
-  return _sum_events(-0.5 * (LOG_2PI + squares) - log_scale, x)
+  squares = _sum_events(jnp.square((_lift(x, loc) - loc) / scale), x)
+  log_normaliser = 0.5 * LOG_2PI + jnp.log(jnp.asarray(scale, loc.dtype))
+  return -math.prod(x.shape[1:]) * log_normaliser - 0.5 * squares
 
 
 def bernoulli(x: jax.Array, logits: jax.Array) -> jax.Array:

@@ -290,7 +290,7 @@ class Model(NamedTuple):
 
   def _latents(self, z, styles):
     """(s_m, z[m]) of every modality; one z may serve all."""
-    zs = [z[0]] * len(self.modality_list) if len(z) == 1 else z
+    zs = [z[0]] * len(self.modality_list) if len(z) == 1 else jnp.unstack(z)
     if not styles:
       styles = [shared[..., :0] for shared in zs]
     sizes = tuple(modality.style_dim for modality in self.modality_list)

@@ -26,6 +26,7 @@ GEOMETRIES = [
   (2, 3, 0, 2),
   ((3, 2), (2, 3), (0, 1), (1, 2)),
 ]
+# Patches are those of 3 channels here, which are cut, and of 4, gathered.
 OPERATIONS = ['conv2d', 'conv_transpose2d']
 # Sums of up to 100 products in float32.
 RTOL = 2e-6

@@ -8,10 +8,11 @@ Two backends compute the same numbers:
 * `lax`: `lax.conv_general_dilated`; the default on GPU and TPU.
 * `gather`: patches by a gather with constant indices, then one matrix product
   (im2col); a transposed convolution is the matrix product first, then the
-  adjoint of the patches (col2im), which is again a sum of a few gathers. The
-  default on CPU. XLA's own CPU convolutions are several times slower in the
-  weight gradient of a transposed convolution, and again 20 times slower inside
-  `lax.scan` and `lax.fori_loop`; `benchmarks/convolution.py` measures both.
+  adjoint of the patches (col2im), which is again a sum of a few gathers. Of
+  colours, slices take the place of gathers. The default on CPU. XLA's own CPU
+  convolutions are several times slower in the weight gradient of a transposed
+  convolution, and again 20 times slower inside `lax.scan` and `lax.fori_loop`;
+  `benchmarks/convolution.py` measures both.
 
 im2col and col2im are adjoint linear maps, and each is the other's derivative
 here: left to itself, JAX would differentiate a gather into a scatter, which is
@@ -32,6 +33,8 @@ from jax import lax
 from mmjsd_jax.modalities.matmul import matmul
 
 BACKENDS = ('gather', 'lax')
+# Images of so few are cut by slices: a gather moves one pixel at a time.
+_FEW_CHANNELS = 3
 
 
 def conv2d(
@@ -198,6 +201,8 @@ def _conv_transpose(
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def _im2col(x: jax.Array, geometry: _Geometry) -> jax.Array:
   """Patches [B, P, prod(k) C] of images [B, N, C]."""
+  if x.shape[-1] <= _FEW_CHANNELS:
+    return _cut(x, geometry)
   index, _ = _indices(geometry)
   y = _take(x, index.reshape(-1))
   return y.reshape(x.shape[0], len(index), index.shape[1] * x.shape[-1])
@@ -206,8 +211,10 @@ def _im2col(x: jax.Array, geometry: _Geometry) -> jax.Array:
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def _col2im(y: jax.Array, geometry: _Geometry) -> jax.Array:
   """Images [B, N, C], sums of overlapping patches [B, P, prod(k) C]."""
+  channels = y.shape[-1] // math.prod(geometry.kernel)
+  if channels <= _FEW_CHANNELS:
+    return _paste(y, geometry)
   gather, scatter = _indices(geometry)
-  channels = y.shape[-1] // gather.shape[1]
   y = y.reshape(y.shape[0], gather.size, channels)
   return functools.reduce(jnp.add, [_take(y, index) for index in scatter])
 
@@ -220,6 +227,48 @@ _col2im.defvjp(
   lambda y, geometry: (_col2im(y, geometry), None),
   lambda geometry, _, cotangent: (_im2col(cotangent, geometry),),
 )
+
+
+def _cut(x: jax.Array, geometry: _Geometry) -> jax.Array:
+  """`_im2col` by slices, one axis at a time, the last one first."""
+  y = x.reshape(x.shape[0], *geometry.size, 1, x.shape[-1])
+  for axis in reversed(range(len(geometry.size))):  # [B, .., n, P, F]
+    n, k, s, p = (sizes[axis] for sizes in geometry)
+    out, (positions, features) = geometry.out[axis], y.shape[-2:]
+    blocks = out - 1 - (-k // s)
+    y = _pad(y, -3, p, blocks * s - n - p)
+    y = y.reshape(*y.shape[:-3], blocks, s, positions, features)
+    taps = [y[..., t // s : t // s + out, t % s, :, :] for t in range(k)]
+    y = jnp.concatenate(taps, axis=-1)
+    y = y.reshape(*y.shape[:-3], out * positions, k * features)
+  return y
+
+
+def _paste(y: jax.Array, geometry: _Geometry) -> jax.Array:
+  """`_col2im` by sums of shifted slices, the adjoint of `_cut`."""
+  for axis in range(len(geometry.size)):  # [B, .., P, F]
+    n, k, s, p = (sizes[axis] for sizes in geometry)
+    out = geometry.out[axis]
+    positions, features = y.shape[-2] // out, y.shape[-1] // k
+    overlap = -(-k // s)
+    y = y.reshape(*y.shape[:-2], out, positions, k, features)
+    y = _pad(y, -2, 0, overlap * s - k)
+    terms = (
+      _pad(y[..., t * s : t * s + s, :], -4, t, overlap - 1 - t)
+      for t in range(overlap)
+    )
+    y = jnp.swapaxes(functools.reduce(jnp.add, terms), -2, -3)
+    rows = y.shape[-4] * s  # of [B, .., blocks, s, P, F]
+    y = y.reshape(*y.shape[:-4], rows, positions, features)
+    y = _pad(y, -3, -p, n + p - rows)
+  return y.reshape(y.shape[0], math.prod(geometry.size), y.shape[-1])
+
+
+def _pad(x: jax.Array, axis: int, before: int, after: int) -> jax.Array:
+  """Zeros more along one axis, or less of it where negative."""
+  widths = [(0, 0, 0)] * x.ndim
+  widths[axis] = (before, after, 0)
+  return lax.pad(x, jnp.zeros((), x.dtype), widths)
 
 
 def _take(x: jax.Array, index: np.ndarray) -> jax.Array:
