@@ -200,9 +200,11 @@ def test_inceptions_weights_are_read_first_and_told_in_results(
   job = _prepare(config, workdir)
   assert job.inception is inception
   made = results.make_results(
-    job, started='', training={}, metrics={}, seconds=1
+    job, started='', training={}, metrics={}, stages={'a': 1, 'b': 2}
   )
   assert made['evaluation']['inception_sha256'] == 'fingerprint'
+  assert made['evaluation']['stages'] == {'a': 1, 'b': 2}
+  assert made['evaluation']['seconds'] == 3
 
 
 def test_a_background_that_is_too_small_is_refused(tmp_path):
