@@ -432,6 +432,18 @@ def test_results_have_every_block(finished):
     metrics['log_likelihood']
   )
   assert results['published']
+  assert list(results['evaluation']['stages']) == [
+    'checkpoint',
+    'classifiers',
+    'encoding',
+    'linear probe',
+    'linear probe, untrained',
+    'coherence',
+    'log-likelihood',
+    'log-likelihood, joint',
+    'log-likelihood, untrained',
+    'samples for figures',
+  ]
 
 
 def test_training_is_told_once_per_step(finished):
