@@ -369,7 +369,7 @@ def _run(results: Results) -> Table:
       'training time',
       f'{duration(training.get("seconds"))}, {count(rate)} examples/s',
     ),
-    ('evaluation time', duration(get(results, 'evaluation', 'seconds'))),
+    ('evaluation time', _evaluation_time(results)),
     *((("Inception's weights (SHA-256)", sha256),) if sha256 else ()),
     ('checkpoint evaluated', f'step {count(training.get("checkpoint_step"))}'),
     ('device', tables.device(results['environment'])),
@@ -380,6 +380,14 @@ def _run(results: Results) -> Table:
     ('program', f'mmjsd_jax {results["version"]}'),
   )
   return Table('What was run.', ('what', 'value'), rows)
+
+
+def _evaluation_time(results: Results) -> str:
+  """All of it, and of every stage."""
+  stages = get(results, 'evaluation', 'stages') or {}
+  by_stage = ', '.join(f'{name} {duration(s)}' for name, s in stages.items())
+  total = duration(get(results, 'evaluation', 'seconds'))
+  return f'{total}: {by_stage}' if by_stage else total
 
 
 def _determinism(environment: Results) -> str:

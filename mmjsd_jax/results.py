@@ -27,7 +27,7 @@ def make_results(
   started: str,
   training: dict[str, Any],
   metrics: dict[str, Any],
-  seconds: float,
+  stages: dict[str, float],
 ) -> dict[str, Any]:
   """Everything that results.json holds, in plain JSON types.
 
@@ -36,7 +36,7 @@ def make_results(
     started: of `now`.
     training: of `training_block`.
     metrics: of `evaluate.evaluate`.
-    seconds: that the evaluation took.
+    stages: of the evaluation, and the seconds that each took.
   """
   num_test = len(job.dataset.test.labels)
   results = {
@@ -67,7 +67,8 @@ def make_results(
     'environment': _environment(),
     'training': training,
     'evaluation': {
-      'seconds': round(seconds, 1),
+      'seconds': round(sum(stages.values()), 1),
+      'stages': {stage: round(s, 1) for stage, s in stages.items()},
       'num_test_examples': min(
         job.config.evaluation.num_test_examples or num_test, num_test
       ),

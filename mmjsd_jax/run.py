@@ -4,7 +4,6 @@ import contextlib
 import functools
 import logging
 import math
-import time
 from collections.abc import Sequence
 
 import jax
@@ -18,6 +17,7 @@ from mmjsd_jax.evaluation.classifier_cache import Classifiers
 from mmjsd_jax.evaluation.judges import make_judges
 from mmjsd_jax.evaluation.sample_quality import make_feature_fns
 from mmjsd_jax.evaluation.samples import samples_for_figures
+from mmjsd_jax.evaluation.stages import Stages
 from mmjsd_jax.files import cache_dir
 from mmjsd_jax.interruption import Interruption
 from mmjsd_jax.job import Job, before_data, for_evaluation
@@ -207,7 +207,7 @@ def _evaluate(
   )
   if wanted is None:
     raise FileNotFoundError(f'no checkpoint to evaluate in {job.workdir}')
-  clock = time.monotonic()
+  stages = Stages(interruption.check)
   settings = job.settings._replace(shard_params=False)
   like = init_state(job.model, settings, make_mesh())
   restored = (
@@ -224,12 +224,15 @@ def _evaluate(
     )
   _log.info('evaluating step %d', step)
   untrained = init_params(before_data(job.model), job.settings)
+  stages('checkpoint')
   trained, released = _classifiers(job.dataset, as_released=options.as_released)
+  stages('classifiers')
   feature_fns = None
   if options.num_quality_samples:
     feature_fns = make_feature_fns(
       jax.random.key(0), job.dataset, trained, job.inception
     )
+    stages('encoders for sample quality')
   key_metrics, key_figures = evaluation_keys(options.seed)
   metrics = evaluate.evaluate(
     job.model,
@@ -250,7 +253,7 @@ def _evaluate(
     readings=options.readings,
     feature_fns=feature_fns,
     num_quality_samples=options.num_quality_samples,
-    progress=_progress_logger(interruption),
+    progress=stages,
   )
   samples = samples_for_figures(
     job.model,
@@ -259,6 +262,7 @@ def _evaluate(
     key_figures,
     condition_on=options.condition_on,
   )
+  stages('samples for figures')
   results.write_results(
     job.workdir,
     results.make_results(
@@ -266,7 +270,7 @@ def _evaluate(
       started=started,
       training=results.training_block(job, state, train_seconds),
       metrics=metrics,
-      seconds=time.monotonic() - clock,
+      stages=stages.seconds,
     ),
     samples,
   )
@@ -294,17 +298,3 @@ def _classifiers(
   # Judging with dropout needs classifiers that were trained with it.
   released = train_fn(channel_dropout=0.5) if as_released else None
   return train_fn(), released
-
-
-def _progress_logger(interruption: Interruption) -> evaluate.ProgressFn:
-  """Logs every stage of the evaluation as it begins; stops where asked to."""
-  begun = set()
-
-  def progress(stage: str, done: int, total: int) -> None:
-    del done
-    interruption.check()
-    if stage not in begun:
-      begun.add(stage)
-      _log.info('evaluation: %s (%d parts)', stage, total)
-
-  return progress

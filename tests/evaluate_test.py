@@ -153,6 +153,7 @@ def test_named_subsets_alone_are_measured(world, dataset):
   assert found['coherence']['reconstruction'] is None
   assert found['log_likelihood']['joint']['value'] is not None
   assert set(found) == {'probe', 'coherence', 'log_likelihood'}
+  assert stages[0] == ('encoding', 1, 1)
   assert ('linear probe', 2, 2) in stages
   assert ('log-likelihood', 2, 2) in stages
 

@@ -42,6 +42,15 @@ def test_overlap_agrees_with_a_loop_whatever_the_chunks(k, monkeypatch):
   assert found == pytest.approx(_by_loop(real, generated, k))
 
 
+def test_known_radii_spare_their_computation():
+  real, generated = np.random.default_rng(0).normal(size=(2, 40, 3))
+  radii = neighbours.squared_radii(real)
+  found = neighbours.overlap(real, generated, real_radii=radii)
+  assert found == neighbours.overlap(real, generated)
+  without = neighbours.overlap(real, generated, real_radii=np.zeros(40))
+  assert without.precision == without.density == without.coverage == 0
+
+
 def test_identical_sets_overlap_wholly():
   x = np.random.default_rng(0).normal(1000, 1, size=(100, 64))
   found = neighbours.overlap(x, x)

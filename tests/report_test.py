@@ -233,6 +233,14 @@ def test_quality_exact_matches_and_readings_only_where_measured(
     assert name in text
 
 
+def test_evaluation_time_is_told_by_stage(results: dict[str, Any]):
+  results['evaluation'] = {'seconds': 95.0}
+  assert '1 min 35 s' in _Page(report.render(results, {})).cells
+  results['evaluation']['stages'] = {'encoding': 5.0, 'coherence': 90.0}
+  expected = '1 min 35 s: encoding 5.0 s, coherence 1 min 30 s'
+  assert expected in _Page(report.render(results, {})).cells
+
+
 def test_inceptions_weights_are_told_by_fingerprint(results: dict[str, Any]):
   assert 'weights (SHA-256)' not in report.render(results, {})
   results['evaluation']['inception_sha256'] = 'a1b2'

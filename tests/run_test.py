@@ -200,9 +200,11 @@ def test_inceptions_weights_are_read_first_and_told_in_results(
   job = _prepare(config, workdir)
   assert job.inception is inception
   made = results.make_results(
-    job, started='', training={}, metrics={}, seconds=1
+    job, started='', training={}, metrics={}, stages={'a': 1, 'b': 2}
   )
   assert made['evaluation']['inception_sha256'] == 'fingerprint'
+  assert made['evaluation']['stages'] == {'a': 1, 'b': 2}
+  assert made['evaluation']['seconds'] == 3
 
 
 def test_a_background_that_is_too_small_is_refused(tmp_path):
@@ -430,6 +432,18 @@ def test_results_have_every_block(finished):
     metrics['log_likelihood']
   )
   assert results['published']
+  assert list(results['evaluation']['stages']) == [
+    'checkpoint',
+    'classifiers',
+    'encoding',
+    'linear probe',
+    'linear probe, untrained',
+    'coherence',
+    'log-likelihood',
+    'log-likelihood, joint',
+    'log-likelihood, untrained',
+    'samples for figures',
+  ]
 
 
 def test_training_is_told_once_per_step(finished):

@@ -133,12 +133,14 @@ def evaluate(
 
   encode_fn = functools.partial(encode, model, chunk_size=chunk_size)
   posteriors = encode_fn(params, test.inputs)
+  train_posteriors = encode_fn(params, train.inputs)
+  if progress is not None:
+    progress('encoding', 1, 1)
 
   # Linear probes.
   probe_fn = functools.partial(
     _probes, key_probe, model, train, test, rows, sizes, sampling
   )
-  train_posteriors = encode_fn(params, train.inputs)
   probes = probe_fn(train_posteriors, posteriors, report('linear probe'))
   probes |= {
     'chance': 1 / dataset.num_classes,
@@ -306,6 +308,8 @@ def evaluate(
         key_likelihood, model, params, few, posteriors, rows
       ),
     }
+    if progress is not None:
+      progress('log-likelihood, as released', 1, 1)
 
   if feature_fns and num_quality_samples:
     key_floor, key_samples = jax.random.split(key_quality)
@@ -413,17 +417,6 @@ def _coherence(
     model.modalities,
     rows,
     test.labels,
-    conditional=coherence.predict_conditional(
-      key_conditional,
-      model,
-      params,
-      posteriors,
-      rows,
-      *judge,
-      sampling=sampling,
-      chunk_size=chunk_size,
-      progress=progress,
-    ),
     joint=coherence.predict_joint(
       key_joint,
       model,
@@ -434,6 +427,17 @@ def _coherence(
     ),
     data=coherence.predict_data(
       key_data, model, test.inputs, *judge, chunk_size=chunk_size
+    ),
+    conditional=coherence.predict_conditional(
+      key_conditional,
+      model,
+      params,
+      posteriors,
+      rows,
+      *judge,
+      sampling=sampling,
+      chunk_size=chunk_size,
+      progress=progress,
     ),
     num_classes=num_classes,
     inputs=test.inputs,

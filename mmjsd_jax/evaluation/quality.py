@@ -45,7 +45,11 @@ class Quality(NamedTuple):
 
 
 def measure(
-  real: np.ndarray, generated: np.ndarray, *, seed: int = 0
+  real: np.ndarray,
+  generated: np.ndarray,
+  *,
+  seed: int = 0,
+  real_radii: np.ndarray | None = None,
 ) -> Quality:
   """All measures of generated samples' features.
 
@@ -53,6 +57,8 @@ def measure(
     real: Shape [N, D].
     generated: as many. Shape [N, D].
     seed: of clusterings and blocks.
+    real_radii: `neighbours.squared_radii` of `real`, where they are known, as
+      for whoever measures many sets against one. Shape [N].
 
   Raises:
     ValueError: sets of unlike size or of fewer than ten samples, or features
@@ -63,7 +69,7 @@ def measure(
     num_samples=len(real),
     num_features=real.shape[1],
     prd=curve,
-    overlap=neighbours.overlap(real, generated),
+    overlap=neighbours.overlap(real, generated, real_radii=real_radii),
     frechet=distances.frechet_distance(real, generated),
     kernel=distances.kernel_distance(real, generated, seed=seed),
   )

@@ -12,19 +12,31 @@ floor is what as many real training images score in the place of generated ones.
 Legend: N images in each set, B batch, M modalities, S subsets.
 """
 
+import contextlib
 import functools
 import logging
+import os
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import threadpoolctl
 
 from mmjsd_jax import hosts, mixture
 from mmjsd_jax.data.dataset import Dataset, Split
-from mmjsd_jax.evaluation import autoencoder, chunks, features, judges, quality
+from mmjsd_jax.evaluation import (
+  autoencoder,
+  chunks,
+  features,
+  judges,
+  neighbours,
+  quality,
+)
 from mmjsd_jax.evaluation.classifier_cache import Classifiers
 from mmjsd_jax.evaluation.features import FeatureFn
 from mmjsd_jax.evaluation.inception import Inception, inception_features
@@ -37,7 +49,11 @@ from mmjsd_jax.validation import FEWEST_QUALITY_SAMPLES
 FeatureFns = Mapping[str, Mapping[str, FeatureFn]]
 Images = dict[str, np.ndarray]  # modality -> float32 [N, H, W, C] in [0, 1]
 
+# Each holds features in float64: 0.5 GB of 10,000 samples of Inception's.
+_MAX_THREADS = 4
+
 _log = logging.getLogger(__name__)
+_T = TypeVar('_T')
 
 
 class _Real(NamedTuple):
@@ -45,6 +61,7 @@ class _Real(NamedTuple):
 
   feature_fn: FeatureFn
   test: np.ndarray
+  radii: np.ndarray
   floor: Quality
 
 
@@ -136,18 +153,12 @@ def measure_samples(
     return None
   train, test = train.take(chosen[0][:count]), test.take(chosen[1][:count])
   posteriors = posteriors.take(chosen[1][:count])
-  real = {
-    name: {
-      kind: _real(feature_fn, train.inputs[name], test.inputs[name])
-      for kind, feature_fn in of_modality.items()
-    }
-    for name, of_modality in feature_fns.items()
-  }
+  real = _real(feature_fns, train.inputs, test.inputs)
   key_random, key_conditional = jax.random.split(key)
   images = _from_prior(
     key_random, model, params, tuple(real), count, chunk_size
   )
-  random = {name: _blocks(real[name], x) for name, x in images.items()}
+  random = _blocks(real, images)
   pairs: dict[str, Any] = {}
   for number, row in enumerate(subsets):
     targets = tuple(
@@ -168,8 +179,8 @@ def measure_samples(
       )
       source = subset_name(model.modalities, row)
       pairs |= {
-        f'{source}->{name}': _blocks(real[name], x)
-        for name, x in images.items()
+        f'{source}->{name}': block
+        for name, block in _blocks(real, images).items()
       }
     if progress is not None:
       progress(number + 1, len(subsets))
@@ -197,25 +208,75 @@ def _distinct(
   return np.array(rows, int)
 
 
-def _real(feature_fn: FeatureFn, train: np.ndarray, test: np.ndarray) -> _Real:
-  of_test = features.extract(feature_fn, test)
-  of_train = features.extract(feature_fn, train)
-  return _Real(feature_fn, of_test, quality.measure_floor(of_test, of_train))
+def _real(
+  feature_fns: FeatureFns, train: Images, test: Images
+) -> dict[str, dict[str, _Real]]:
+  """Modality -> name of features -> what generated images are compared with."""
+
+  def measure(feature_fn, of_test, of_train):
+    radii = neighbours.squared_radii(of_test)
+    floor = quality.measure_floor(of_test, of_train)
+    return _Real(feature_fn, of_test, radii, floor)
+
+  with _threads() as pool:
+    found = {
+      name: {
+        kind: pool.submit(
+          measure, fn, *(features.extract(fn, x[name]) for x in (test, train))
+        )
+        for kind, fn in of_modality.items()
+      }
+      for name, of_modality in feature_fns.items()
+    }
+  return _results(found)
 
 
 def _blocks(
-  real: Mapping[str, _Real], images: np.ndarray
+  real: Mapping[str, Mapping[str, _Real]], images: Images
 ) -> dict[str, dict[str, Any]]:
-  """Name of features -> what was measured of generated images."""
-  return {
-    kind: quality.quality_block(
-      kind,
-      quality.measure(
-        of_kind.test, features.extract(of_kind.feature_fn, images)
-      ),
-      of_kind.floor,
+  """Modality -> name of features -> what was measured of generated images."""
+
+  def measure(kind, of_kind, generated):
+    measured = quality.measure(
+      of_kind.test, generated, real_radii=of_kind.radii
     )
-    for kind, of_kind in real.items()
+    return quality.quality_block(kind, measured, of_kind.floor)
+
+  with _threads() as pool:
+    found = {
+      name: {
+        kind: pool.submit(
+          measure, kind, of_kind, features.extract(of_kind.feature_fn, x)
+        )
+        for kind, of_kind in real[name].items()
+      }
+      for name, x in images.items()
+    }
+  return _results(found)
+
+
+@contextlib.contextmanager
+def _threads() -> Iterator[ThreadPoolExecutor]:
+  """For numpy and scikit-learn, which leave Python's lock as they compute.
+
+  What they limit and silence each for itself is one for all threads: it is held
+  here until the last of them is done.
+  """
+  with (
+    threadpoolctl.threadpool_limits(1),
+    warnings.catch_warnings(),
+    ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as pool,
+  ):
+    warnings.filterwarnings('ignore', module='sklearn')
+    yield pool
+
+
+def _results(
+  found: Mapping[str, Mapping[str, Future[_T]]],
+) -> dict[str, dict[str, _T]]:
+  return {
+    name: {kind: future.result() for kind, future in of_modality.items()}
+    for name, of_modality in found.items()
   }
 
 
