@@ -94,6 +94,7 @@ def prepare(
     config.data.seed,
   )
   check_batch(config.train.batch_size, training.num_examples)
+  _check_sampler(config, training.num_examples)
   num_steps = configuration.num_steps(config, training.num_examples)
   workdirs.check_data(workdir, dataset)
   model = _make_model(config, dataset, training)
@@ -245,6 +246,18 @@ def _chosen(config: ml_collections.ConfigDict, dataset: Dataset) -> Dataset:
     fingerprint=digest,
     streamed=streamed,
   )
+
+
+def _check_sampler(
+  config: ml_collections.ConfigDict, num_examples: int
+) -> None:
+  """Refuses more components than examples, before anything is trained."""
+  options = config.evaluation
+  if options.sampler and options.sampler_components > num_examples:
+    raise ValueError(
+      f'config.evaluation.sampler_components must be at most the '
+      f'{num_examples} training examples; got {options.sampler_components}'
+    )
 
 
 def _beyond_data(
