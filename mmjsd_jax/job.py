@@ -88,13 +88,14 @@ def prepare(
       ) from None
   dataset = _load(config)
   check(dataset)
+  everything = dataset.streamed or dataset.train
+  _check_sampler(config, everything.num_examples)
   training, validation = _hold_out(
-    dataset.streamed or dataset.train,
+    everything,
     config.data.num_validation,
     config.data.seed,
   )
   check_batch(config.train.batch_size, training.num_examples)
-  _check_sampler(config, training.num_examples)
   num_steps = configuration.num_steps(config, training.num_examples)
   workdirs.check_data(workdir, dataset)
   model = _make_model(config, dataset, training)

@@ -190,8 +190,10 @@ SPACE = {
   ),
   'evaluation.num_joint_samples': _integers(1, 10**7, (10**7,)),
   # Of no effect without a sampler: see `APART`.
-  'evaluation.sampler': Values(('gmm',), ('vae', 'GMM', 0, None)),
-  'evaluation.sampler_components': _integers(1, 1000, (1000,)),
+  'evaluation.sampler': Values(('gmm',), ('vae', 'GMM', None)),
+  'evaluation.sampler_components': Values(
+    (1, 10, 64), (0, -1, 65, 1001, 2**40, True, None)
+  ),
   'evaluation.num_importance_samples': _integers(1, 10**7, (10**7,)),
   'evaluation.num_joint_importance_samples': _integers(1, 10**7, (10**7,)),
   'evaluation.num_log_likelihood_examples': COUNT,
