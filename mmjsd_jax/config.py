@@ -103,6 +103,10 @@ def default() -> ml_collections.ConfigDict:
   evaluation.num_test_examples = 0  # drawn at random; 0 is all
   evaluation.untrained_baseline = True  # the same metrics before training
   evaluation.as_released = False  # also the authors' estimators
+  # What z is drawn from beside the prior: 'gmm', a Gaussian mixture fitted to
+  # the training split's posteriors; '' is nothing.
+  evaluation.sampler = 'gmm'
+  evaluation.sampler_components = 10  # as MultiVae's sampler
   # mmJSD: also with the other posteriors of several inputs.
   evaluation.readings = False
   # Images in each set that sample quality compares; 0 is not measured. mmJSD

@@ -88,8 +88,10 @@ def prepare(
       ) from None
   dataset = _load(config)
   check(dataset)
+  everything = dataset.streamed or dataset.train
+  _check_sampler(config, everything.num_examples)
   training, validation = _hold_out(
-    dataset.streamed or dataset.train,
+    everything,
     config.data.num_validation,
     config.data.seed,
   )
@@ -245,6 +247,18 @@ def _chosen(config: ml_collections.ConfigDict, dataset: Dataset) -> Dataset:
     fingerprint=digest,
     streamed=streamed,
   )
+
+
+def _check_sampler(
+  config: ml_collections.ConfigDict, num_examples: int
+) -> None:
+  """Refuses more components than examples, before anything is trained."""
+  options = config.evaluation
+  if options.sampler and options.sampler_components > num_examples:
+    raise ValueError(
+      f'config.evaluation.sampler_components must be at most the '
+      f'{num_examples} training examples; got {options.sampler_components}'
+    )
 
 
 def _beyond_data(

@@ -241,9 +241,15 @@ class Model(NamedTuple):
     """Decoded draws of N(0, I), styles included. [num_samples, *shape]."""
     key_z, key_styles = jax.random.split(key)
     z = jax.random.normal(key_z, (num_samples, self.latent_dim))
+    return self.decode_shared(key_styles, params, z)
+
+  def decode_shared(
+    self, key: jax.Array, params: Params, z: jax.Array
+  ) -> dict[str, jax.Array]:
+    """Decoded z [N, D] with styles drawn from N(0, I). [N, *shape]."""
     styles = tuple(
       jax.random.normal(
-        jax.random.fold_in(key_styles, index), (num_samples, modality.style_dim)
+        jax.random.fold_in(key, index), (len(z), modality.style_dim)
       )
       for index, modality in enumerate(self.modality_list)
     )

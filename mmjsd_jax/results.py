@@ -12,6 +12,8 @@ import jax
 
 from mmjsd_jax import __version__, curves, figures, hosts, published, report
 from mmjsd_jax import config as configuration
+from mmjsd_jax.evaluation import samplers
+from mmjsd_jax.evaluation.samplers import Sampler
 from mmjsd_jax.evaluation.samples import FigureSamples
 from mmjsd_jax.files import file_name, write_json
 from mmjsd_jax.job import Job
@@ -19,6 +21,8 @@ from mmjsd_jax.journal import read_metrics
 from mmjsd_jax.step import TrainState
 
 _log = logging.getLogger(__name__)
+
+SAMPLER = 'sampler.npz'  # in the workdir
 
 
 def make_results(
@@ -80,22 +84,30 @@ def make_results(
 
 
 def write_results(
-  workdir: pathlib.Path, results: dict[str, Any], samples: FigureSamples
+  workdir: pathlib.Path,
+  results: dict[str, Any],
+  samples: FigureSamples,
+  *,
+  sampler: Sampler | None = None,
 ) -> None:
-  """Writes figures/, report.html and, last, results.json.
+  """Writes figures/, report.html, sampler.npz and, last, results.json.
 
-  Of several processes the first one writes; the others wait for it.
+  Of several processes the first one writes; the others wait for it. Without a
+  sampler that of an earlier evaluation is removed.
 
   Raises:
     OSError: something cannot be written; an older results.json stays.
   """
   with hosts.together():
     if hosts.is_first():
-      _write_results(workdir, results, samples)
+      _write_results(workdir, results, samples, sampler)
 
 
 def _write_results(
-  workdir: pathlib.Path, results: dict[str, Any], samples: FigureSamples
+  workdir: pathlib.Path,
+  results: dict[str, Any],
+  samples: FigureSamples,
+  sampler: Sampler | None,
 ) -> None:
   runs = {results['objective']['preset']: results}
   pictures = {
@@ -109,6 +121,10 @@ def _write_results(
   for name, png in pictures.items():
     figures.write_png(png, folder / f'{file_name(name)}.png')
   report.write_report(results, pictures, workdir / 'report.html')
+  if sampler is None:
+    (workdir / SAMPLER).unlink(missing_ok=True)
+  else:
+    samplers.save(workdir / SAMPLER, sampler)
   write_json(workdir / 'results.json', results)
   _tell(results['metrics'])
   _log.info('report: %s', workdir / 'report.html')

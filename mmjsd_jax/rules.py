@@ -178,6 +178,8 @@ RULES: dict[str, Rule] = {
   'evaluation.sampling': _one_of(mixture.SAMPLING_METHODS),
   'evaluation.num_probe_samples': _each(_integer(20)),
   'evaluation.num_joint_samples': _integer(1, 10**7),
+  'evaluation.sampler': _one_of(('', 'gmm')),
+  'evaluation.sampler_components': _integer(1, 1000),
   'evaluation.num_importance_samples': _integer(1, 10**7),
   'evaluation.num_joint_importance_samples': _integer(1, 10**7),
   'evaluation.num_log_likelihood_examples': _integer(1),

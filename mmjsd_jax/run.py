@@ -233,7 +233,17 @@ def _evaluate(
       jax.random.key(0), job.dataset, trained, job.inception
     )
     stages('encoders for sample quality')
-  key_metrics, key_figures = evaluation_keys(options.seed)
+  key_metrics, key_figures, key_sampler = evaluation_keys(options.seed)
+  fitted = None
+  if options.sampler:
+    fitted = evaluate.fit_sampler(
+      job.model,
+      state.params,
+      job.dataset,
+      key=key_sampler,
+      num_components=options.sampler_components,
+    )
+    stages('sampler')
   metrics = evaluate.evaluate(
     job.model,
     state.params,
@@ -244,6 +254,7 @@ def _evaluate(
     sampling=options.sampling,
     num_probe_samples=tuple(options.num_probe_samples),
     num_joint_samples=options.num_joint_samples,
+    fitted=fitted,
     num_importance_samples=options.num_importance_samples,
     num_joint_importance_samples=options.num_joint_importance_samples,
     num_log_likelihood_examples=options.num_log_likelihood_examples,
@@ -273,18 +284,19 @@ def _evaluate(
       stages=stages.seconds,
     ),
     samples,
+    sampler=fitted.sampler if fitted else None,
   )
 
 
-def evaluation_keys(seed: int) -> tuple[jax.Array, jax.Array]:
-  """Keys for metrics and for figures.
+def evaluation_keys(seed: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """Keys for metrics, for figures and for the sampler.
 
   Training splits its keys from that of the same number, and keys split and
   folded from one are the same: these are folded from far away.
   """
   key = jax.random.fold_in(jax.random.key(seed), 2**32 - 1)
   key_metrics, key_figures = jax.random.split(key)
-  return key_metrics, key_figures
+  return key_metrics, key_figures, jax.random.fold_in(key, 2**32 - 1)
 
 
 def _classifiers(

@@ -365,6 +365,8 @@ def _without_effect(
       'population.beta_style',
     ):
       yield key, 'model.style_dim = ()'
+  if not values['evaluation.sampler']:
+    yield 'evaluation.sampler_components', "evaluation.sampler = ''"
   if not any(values[key] for key in _POPULATION):
     yield 'population.together', 'no list of numbers in config.population'
   if (

@@ -1,8 +1,9 @@
 """A run's folder: run.json says which configuration and data it belongs to.
 
 Beside it stand metrics.jsonl, tensorboard/, checkpoints/ and, at the end,
-results.json, report.html and figures/. One process at a time works in it: it
-holds .lock, which the system lets go of when the process ends, however it ends.
+results.json, report.html, figures/ and perhaps sampler.npz. One process at a
+time works in it: it holds .lock, which the system lets go of when the process
+ends, however it ends.
 """
 
 import contextlib

@@ -189,6 +189,11 @@ SPACE = {
     ((20,), (500, 2**31 - 1)), ((), (19,), (20.5,), (True,), (2**40,), None)
   ),
   'evaluation.num_joint_samples': _integers(1, 10**7, (10**7,)),
+  # Of no effect without a sampler: see `APART`.
+  'evaluation.sampler': Values(('gmm',), ('vae', 'GMM', None)),
+  'evaluation.sampler_components': Values(
+    (1, 10, 64), (0, -1, 65, 1001, 2**40, True, None)
+  ),
   'evaluation.num_importance_samples': _integers(1, 10**7, (10**7,)),
   'evaluation.num_joint_importance_samples': _integers(1, 10**7, (10**7,)),
   'evaluation.num_log_likelihood_examples': COUNT,
@@ -215,6 +220,10 @@ APART = [
     {'objective.likelihood_weights': (0.0,) * 5},
   ),
   ('objective.pi', {'objective.pi': (1 / 6,) * 6}),
+  (
+    'evaluation.sampler_components',
+    {'evaluation.sampler': '', 'evaluation.sampler_components': 2},
+  ),
   ('population.beta_style', {'population.beta_style': '1,2'}),
   ('population.beta', {'population.seed': '0:100', 'population.beta': '0:11'}),
   (
@@ -331,6 +340,7 @@ NEEDS_DATA = {
   'train.batch_size',
   'train.num_epochs',
   'evaluation.checkpoint',  # with a number of epochs
+  'evaluation.sampler_components',
 }
 
 

@@ -10,10 +10,20 @@ import pytest
 
 from mmjsd_jax import objectives
 from mmjsd_jax.evaluation import evaluate, summary
+from mmjsd_jax.evaluation.samplers import Fit, Sampler
 
 SETTINGS: dict[str, Any] = {
   'num_probe_samples': (30, 1000),
   'num_joint_samples': 100,
+  'fitted': Fit(
+    Sampler(
+      np.ones(1, np.float32),
+      np.zeros((1, 2), np.float32),
+      np.eye(2, dtype=np.float32)[None],
+    ),
+    num_examples=50,
+    converged=True,
+  ),
   'num_importance_samples': 4,
   'num_joint_importance_samples': 8,
   'num_log_likelihood_examples': 20,
@@ -122,6 +132,19 @@ def test_coherence_comes_with_its_ceilings(metrics):
   assert block['joint_ceiling'] < 1
 
 
+def test_joint_coherence_from_a_sampler_stands_beside_the_priors(metrics):
+  assert metrics['coherence']['joint_from_sampler'] == {
+    'value': 1,  # as from the prior
+    'standard_error': 0,
+    'num_samples': 100,
+    'kind': 'gmm',
+    'num_components': 1,
+    'num_examples': 50,
+    'converged': True,
+  }
+  assert 'joint_from_sampler' not in metrics['as_released']['coherence']
+
+
 def test_released_coherence_asks_the_released_judges(metrics):
   # Which say the opposite in this test.
   released = metrics['as_released']['coherence']
@@ -173,6 +196,7 @@ def test_readings_are_the_other_posteriors_of_several_inputs(world, dataset):
   own = world._replace(model=world.model._replace(objective=mixed))
   alone = _evaluate(own, dataset, subsets=subsets)
   reading = found['readings']['mixture']
+  del alone['coherence']['joint_from_sampler']  # of the run's own alone
   assert reading['coherence'] == alone['coherence']
   likelihoods = reading['log_likelihood']
   for key, value in likelihoods.items():

@@ -28,7 +28,7 @@ from mmjsd_jax import job as jobs
 from mmjsd_jax import journal, results, run, snapshot
 from mmjsd_jax import workdir as workdirs
 from mmjsd_jax.data import idx, polymnist
-from mmjsd_jax.evaluation import classifiers
+from mmjsd_jax.evaluation import classifiers, samplers
 from mmjsd_jax.evaluation.classifier_networks import DigitClassifier
 from mmjsd_jax.evaluation.inception import Inception
 from mmjsd_jax.gaussian import Gaussian
@@ -446,6 +446,16 @@ def test_results_have_every_block(finished):
   ]
 
 
+def test_sampler_is_kept_for_later(finished):
+  found = samplers.load(
+    finished / 'sampler.npz', num_components=10, latent_dim=4
+  )
+  assert abs(found.weights.sum() - 1) < 1e-6
+  block = _read(finished)['metrics']['coherence']['joint_from_sampler']
+  assert block['num_examples'] == 1442
+  assert 0 <= block['value'] <= 1
+
+
 def test_training_is_told_once_per_step(finished):
   training = _read(finished)['training']
   assert training['steps'] == training['checkpoint_step'] == 4
@@ -516,11 +526,13 @@ def test_a_damaged_checkpoint_is_told_in_results_and_report(
   state.write_bytes(state.read_bytes()[:-9])
   _make_cheap(monkeypatch)
   monkeypatch.setattr(run.evaluate, 'evaluate', _metrics_of(copied))
-  run.execute(_prepare(_config(), copied, mode='evaluate'))
+  config = _config(**{'evaluation.sampler': ''})
+  run.execute(_prepare(config, copied, mode='evaluate'))
   said = 'Checkpoint 4 is damaged: that of step 2 was evaluated in its place.'
   results = _read(copied)
   assert results['substitutions'][-1] == said
   assert results['training']['checkpoint_step'] == 2
+  assert not (copied / 'sampler.npz').exists()  # it was of step 4
   assert said in html.unescape((copied / 'report.html').read_text('utf-8'))
 
 

@@ -30,7 +30,7 @@ NUM_KEYS = {
   'order': NUM_STEPS // 4,
   'access': NUM_STEPS + 5,
   'noise': NUM_STEPS + 5,
-  'evaluation': 2,
+  'evaluation': 3,
 }
 
 

@@ -138,6 +138,27 @@ def test_every_table_is_rectangular_with_and_without_metrics(
       assert all(len(row) == len(table.columns) for row in table.rows), make
 
 
+def test_joint_coherence_from_a_sampler_is_a_second_row(
+  results: dict[str, Any],
+):
+  (prior,) = tables.joint_coherence(results).rows
+  results['metrics']['coherence']['joint_from_sampler'] = {
+    'value': 0.75,
+    'standard_error': 0.01,
+    'num_samples': 5000,
+    'num_components': 7,
+    'num_examples': 1234,
+    'converged': False,
+  }
+  table = tables.joint_coherence(results)
+  assert table.rows[0] == prior
+  assert table.rows[1][:2] == ('Gaussian mixture, K = 7', '0.750 ± 0.01')
+  assert table.rows[1][2:4] == prior[2:4]
+  assert table.rows[1][4] == '5,000'
+  assert 'of 1,234 training examples' in table.caption
+  assert 'stopped at the limit' in table.caption
+
+
 def test_text_is_judged_in_three_ways(
   results: dict[str, Any],
 ):

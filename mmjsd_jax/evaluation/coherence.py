@@ -29,7 +29,8 @@ import numpy as np
 
 from mmjsd_jax import hosts, mixture
 from mmjsd_jax.data import text
-from mmjsd_jax.evaluation import chunks
+from mmjsd_jax.evaluation import chunks, samplers
+from mmjsd_jax.evaluation.samplers import Sampler
 from mmjsd_jax.model import Model, Params, Posteriors
 
 # (key, the classifiers' weights, modality name -> generated data [B, ...]) to
@@ -209,9 +210,12 @@ def predict_joint(
   classifiers: Any,
   *,
   num_samples: int,
+  sampler: Sampler | None = None,
   chunk_size: int = 256,
 ) -> np.ndarray:
-  """Classes of what is generated from z ~ N(0, I). int, shape [M, N].
+  """Classes of what is generated without inputs. int, shape [M, N].
+
+  z is drawn from N(0, I) or a sampler, styles from N(0, I).
 
   Args:
     key: PRNG key, consumed.
@@ -220,18 +224,23 @@ def predict_joint(
     classify_fn: what sees the classes; static, so the same object every time.
     classifiers: weights for `classify_fn`.
     num_samples: N.
+    sampler: of z; None is N(0, I).
     chunk_size: samples per call.
   """
   chunk_size = min(chunk_size, num_samples)
   found = []
   for part, chunk in enumerate(chunks.padded_chunks(num_samples, chunk_size)):
-    predicted = _predict_from_prior(
-      jax.random.fold_in(key, part),
+    key_sample, key_classify = jax.random.split(jax.random.fold_in(key, part))
+    key_z, key_styles = jax.random.split(key_sample)
+    z = _draw_shared(key_z, sampler, chunk_size, model.latent_dim)
+    predicted = _predict_from_shared(
+      key_styles,
+      key_classify,
       model,
       params,
+      chunks.put(np.asarray(z)),
       classify_fn,
       classifiers,
-      num_samples=chunk_size,
     )
     found.append(hosts.fetch(predicted)[:, : chunk.num_valid])
   return np.concatenate(found, axis=-1)
@@ -312,21 +321,28 @@ def _predict_from_posterior(
   return classes, codes, dict(zip(texts, seen, strict=True))
 
 
-@functools.partial(
-  jax.jit, static_argnames=('model', 'classify_fn', 'num_samples')
-)
-def _predict_from_prior(
-  key: jax.Array,
+@functools.partial(jax.jit, static_argnames=('num_samples', 'latent_dim'))
+def _draw_shared(
+  key: jax.Array, sampler: Sampler | None, num_samples: int, latent_dim: int
+) -> jax.Array:
+  """z [num_samples, D]; apart, so that one program decodes it in any case."""
+  if sampler is None:
+    return jax.random.normal(key, (num_samples, latent_dim))
+  return samplers.sample(key, sampler, num_samples)
+
+
+@functools.partial(jax.jit, static_argnames=('model', 'classify_fn'))
+def _predict_from_shared(
+  key_styles: jax.Array,
+  key_classify: jax.Array,
   model: Model,
   params: Params,
+  z: jax.Array,
   classify_fn: ClassifyFn,
   classifiers: Any,
-  *,
-  num_samples: int,
 ) -> jax.Array:
-  """Classes [M, B] of samples from N(0, I)."""
-  key_sample, key_classify = jax.random.split(key)
-  decoded = chunks.spread(model.decode_prior(key_sample, params, num_samples))
+  """Classes [M, B] of what z [B, D] and styles from N(0, I) are decoded to."""
+  decoded = model.decode_shared(key_styles, params, z)
   return classify_fn(key_classify, classifiers, decoded)
 
 

@@ -24,11 +24,15 @@ from mmjsd_jax.evaluation import (
   log_likelihood,
   probe,
   sample_quality,
+  samplers,
   summary,
 )
 from mmjsd_jax.evaluation.coherence import ClassifyFn, Judges
 from mmjsd_jax.evaluation.sample_quality import FeatureFns
 from mmjsd_jax.model import Model, Params, Posteriors
+
+# Keys split and folded from one are the same: this one is far from any split.
+_FAR = 2**32 - 1
 
 # (what is being measured, units of work done, units in all).
 ProgressFn = Callable[[str, int, int], None]
@@ -46,6 +50,7 @@ def evaluate(
   sampling: str = 'stratified',
   num_probe_samples: Sequence[int] = (500, 3000),
   num_joint_samples: int = 10_000,
+  fitted: samplers.Fit | None = None,
   num_importance_samples: int = 32,
   num_joint_importance_samples: int = 512,
   num_log_likelihood_examples: int = 256,
@@ -72,6 +77,7 @@ def evaluate(
     num_probe_samples: sizes of the probe's training set, drawn without
       replacement and nested; at most the training split.
     num_joint_samples: draws from the prior for joint coherence.
+    fitted: of `fit_sampler`; measures joint coherence from it, too.
     num_importance_samples: K, per example and subset.
     num_joint_importance_samples: K, per example, given all modalities.
     num_log_likelihood_examples: test examples, drawn at random, whose
@@ -175,6 +181,21 @@ def evaluate(
     sampling=sampling,
     progress=report('coherence'),
   )
+
+  if fitted is not None:
+    coherences['joint_from_sampler'] = summary.sampler_block(
+      fitted,
+      coherence.predict_joint(
+        jax.random.fold_in(key_coherence, _FAR),
+        model,
+        params,
+        judges.classify_fn,
+        judges.params,
+        num_samples=num_joint_samples,
+        sampler=chunks.put(fitted.sampler, axis=None),
+        chunk_size=chunk_size,
+      ),
+    )
 
   # Log-likelihood.
   estimate_fn = functools.partial(
@@ -331,6 +352,45 @@ def evaluate(
     if found is not None:
       metrics['quality'] = found
   return metrics
+
+
+@chunks.over_devices_of_params
+def fit_sampler(
+  model: Model,
+  params: Params,
+  dataset: Dataset,
+  *,
+  key: jax.Array,
+  num_components: int,
+  chunk_size: int = 256,
+) -> samplers.Fit:
+  """A sampler of z for `evaluate`, fitted to the training split.
+
+  Args:
+    model: what `params` belong to.
+    params: the trained networks' weights.
+    dataset: of whose training split at most `samplers.MAX_EXAMPLES` are used,
+      drawn at random.
+    key: PRNG key, consumed.
+    num_components: of the mixture.
+    chunk_size: examples per call to the device.
+
+  Raises:
+    ValueError: fewer training examples than components.
+  """
+  key_order, key_access, key_fit = jax.random.split(key, 3)
+  chosen = _accessed(
+    key_access,
+    model,
+    _shuffled(key_order, dataset.train, samplers.MAX_EXAMPLES),
+  )
+  return samplers.fit_posteriors(
+    key_fit,
+    model,
+    encode(model, params, chosen.inputs, chunk_size=chunk_size),
+    num_components=num_components,
+    chunk_size=chunk_size,
+  )
 
 
 def encode(

@@ -12,6 +12,7 @@ import numpy as np
 from mmjsd_jax.evaluation import coherence
 from mmjsd_jax.evaluation.log_likelihood import Estimates
 from mmjsd_jax.evaluation.probe import Probe
+from mmjsd_jax.evaluation.samplers import Fit
 from mmjsd_jax.subsets import subset_name
 
 Block = dict[str, Any]
@@ -193,9 +194,7 @@ def coherence_block(
       else {}
     ),
     'joint': agreement,
-    'joint_standard_error': float(
-      np.sqrt(agreement * (1 - agreement) / joint.shape[1])
-    ),
+    'joint_standard_error': _share_error(agreement, joint.shape[1]),
     **(
       {'joint_parity_as_released': coherence.joint_parity_as_released(joint)}
       if len(joint) == 3
@@ -212,6 +211,25 @@ def coherence_block(
         strict=True,
       )
     ),
+  }
+
+
+def sampler_block(fitted: Fit, joint: np.ndarray) -> Block:
+  """Joint coherence from a sampler, and what it is.
+
+  Args:
+    fitted: the sampler.
+    joint: classes seen in what is generated from it. Shape [M, N].
+  """
+  agreement = coherence.joint_coherence(joint)
+  return {
+    'value': agreement,
+    'standard_error': _share_error(agreement, joint.shape[1]),
+    'num_samples': joint.shape[1],
+    'kind': 'gmm',
+    'num_components': len(fitted.sampler.weights),
+    'num_examples': fitted.num_examples,
+    'converged': fitted.converged,
   }
 
 
@@ -235,6 +253,10 @@ def _of_text(
       size: float(np.mean(shares)) for size, shares in by_size.items()
     },
   }
+
+
+def _share_error(share: float, num_samples: int) -> float:
+  return float(np.sqrt(share * (1 - share) / num_samples))
 
 
 def _standard_error(values: np.ndarray) -> float | None:

@@ -29,17 +29,22 @@ _log = logging.getLogger(__name__)
 
 def write(path: pathlib.Path, tree: Any) -> None:
   """Writes a pytree of arrays, whole or not at all; a failure only warns."""
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, packed(tree))
+  except OSError as error:
+    _log.warning('weights are not kept: %s', error)
+
+
+def packed(tree: Any) -> bytes:
+  """The content of an .npz with a pytree's arrays, by their paths in it."""
   arrays = {
     _name(keys): np.asarray(leaf)
     for keys, leaf in jax.tree_util.tree_leaves_with_path(tree)
   }
   buffer = io.BytesIO()
   np.savez(buffer, allow_pickle=False, **arrays)
-  try:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, buffer.getvalue())
-  except OSError as error:
-    _log.warning('weights are not kept: %s', error)
+  return buffer.getvalue()
 
 
 def read(path: pathlib.Path, shapes: Any) -> Any | None:
