@@ -98,7 +98,9 @@ def prepare(
   num_steps = configuration.num_steps(config, training.num_examples)
   workdirs.check_data(workdir, dataset)
   model = make_model(
-    config, dataset.modalities, _first_colours(config, training)
+    config,
+    dataset.modalities,
+    first_colours=_first_colours(config, training),
   )
   job = Job(
     config=config,
@@ -174,35 +176,19 @@ def for_evaluation(job: Job) -> Job:
   return job._replace(dataset=dataset)
 
 
-def before_data(model: Model) -> Model:
-  """The model whose start has seen no data: random weights alone.
-
-  The baseline 'untrained' of the evaluation. A median colour to start from is
-  already learned from the training images.
-  """
-  return model._replace(
-    modality_list=tuple(
-      modality._replace(decoder=modality.decoder.clone(first_colour=None))
-      if isinstance(
-        modality.decoder, (polymnist_image.Decoder, svhn_image.Decoder)
-      )
-      else modality
-      for modality in model.modality_list
-    )
-  )
-
-
 def make_model(
   config: ml_collections.ConfigDict,
   modalities: Sequence[str],
+  *,
   first_colours: Mapping[str, tuple[float, ...]] | None = None,
 ) -> Model:
-  """The model of a configuration; its parameters are another matter.
+  """The model of a configuration; needs no data.
 
   Args:
-    config: a valid one.
-    modalities: names of those that the run has, in the data set's order.
-    first_colours: see `make_modalities`; only fresh parameters depend on it.
+    config: of the run.
+    modalities: those that it uses, in the data set's order.
+    first_colours: modality -> what the decoder starts from; of no effect on a
+      model that has been trained.
   """
   return Model(
     make_modalities(
@@ -222,28 +208,21 @@ def make_model(
   )
 
 
-def make_settings(
-  config: ml_collections.ConfigDict, model: Model, num_steps: int
-) -> Settings:
-  """What training does, by the configuration, in so many steps."""
-  ones = (1.0,) * len(model.modalities)
-  weights = tuple(config.objective.likelihood_weights)
-  if not weights and config.objective.weigh_by_size:
-    weights = weights_by_size(model.modality_list)
-  return Settings(
-    seed=config.seed,
-    num_steps=num_steps,
-    batch_size=config.train.batch_size,
-    learning_rate=config.train.learning_rate,
-    beta=config.objective.beta,
-    beta_warmup_steps=config.objective.beta_warmup_steps,
-    beta_style=config.objective.beta_style,
-    likelihood_weights=weights or ones,
-    style_weights=tuple(config.objective.style_weights) or ones,
-    log_every=config.train.log_every,
-    checkpoint_every=config.train.checkpoint_every,
-    non_finite=config.train.non_finite,
-    shard_params=config.train.shard_params,
+def before_data(model: Model) -> Model:
+  """The model whose start has seen no data: random weights alone.
+
+  The baseline 'untrained' of the evaluation. A median colour to start from is
+  already learned from the training images.
+  """
+  return model._replace(
+    modality_list=tuple(
+      modality._replace(decoder=modality.decoder.clone(first_colour=None))
+      if isinstance(
+        modality.decoder, (polymnist_image.Decoder, svhn_image.Decoder)
+      )
+      else modality
+      for modality in model.modality_list
+    )
   )
 
 
@@ -354,7 +333,6 @@ def _hold_out(
 def _first_colours(
   config: ml_collections.ConfigDict, training: Split | Streamed
 ) -> dict[str, tuple[float, ...]] | None:
-  """What decoders of colour images start from; None is not from the data."""
   if config.model.first_colour != 'median':
     return None
   if isinstance(training, Streamed):
@@ -370,3 +348,28 @@ def _median_colour(images: np.ndarray) -> tuple[float, ...]:
   """Median of every channel over at most 1,000 images, evenly spread."""
   some = images[:: -(-len(images) // 1000)]
   return tuple(float(x) for x in np.median(some, axis=(0, 1, 2)) / 255)
+
+
+def make_settings(
+  config: ml_collections.ConfigDict, model: Model, num_steps: int
+) -> Settings:
+  """What training does, by the configuration, in so many steps."""
+  ones = (1.0,) * len(model.modalities)
+  weights = tuple(config.objective.likelihood_weights)
+  if not weights and config.objective.weigh_by_size:
+    weights = weights_by_size(model.modality_list)
+  return Settings(
+    seed=config.seed,
+    num_steps=num_steps,
+    batch_size=config.train.batch_size,
+    learning_rate=config.train.learning_rate,
+    beta=config.objective.beta,
+    beta_warmup_steps=config.objective.beta_warmup_steps,
+    beta_style=config.objective.beta_style,
+    likelihood_weights=weights or ones,
+    style_weights=tuple(config.objective.style_weights) or ones,
+    log_every=config.train.log_every,
+    checkpoint_every=config.train.checkpoint_every,
+    non_finite=config.train.non_finite,
+    shard_params=config.train.shard_params,
+  )
