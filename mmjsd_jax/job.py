@@ -4,6 +4,7 @@ import functools
 import hashlib
 import logging
 import pathlib
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import ml_collections
@@ -96,7 +97,9 @@ def prepare(
   check_batch(config.train.batch_size, training.num_examples)
   num_steps = configuration.num_steps(config, training.num_examples)
   workdirs.check_data(workdir, dataset)
-  model = _make_model(config, dataset, training)
+  model = make_model(
+    config, dataset.modalities, _first_colours(config, training)
+  )
   job = Job(
     config=config,
     workdir=workdir,
@@ -106,7 +109,7 @@ def prepare(
     training=training,
     validation=validation,
     model=model,
-    settings=_make_settings(config, model, num_steps),
+    settings=make_settings(config, model, num_steps),
     inception=inception,
   )
   for line in (
@@ -136,7 +139,7 @@ def with_numbers(
     config=config,
     workdir=workdir,
     command=command,
-    settings=_make_settings(config, job.model, job.settings.num_steps),
+    settings=make_settings(config, job.model, job.settings.num_steps),
   )
 
 
@@ -186,6 +189,61 @@ def before_data(model: Model) -> Model:
       else modality
       for modality in model.modality_list
     )
+  )
+
+
+def make_model(
+  config: ml_collections.ConfigDict,
+  modalities: Sequence[str],
+  first_colours: Mapping[str, tuple[float, ...]] | None = None,
+) -> Model:
+  """The model of a configuration; its parameters are another matter.
+
+  Args:
+    config: a valid one.
+    modalities: names of those that the run has, in the data set's order.
+    first_colours: see `make_modalities`; only fresh parameters depend on it.
+  """
+  return Model(
+    make_modalities(
+      config.data.name,
+      modalities,
+      latent_dim=config.model.latent_dim,
+      style_dims=tuple(config.model.style_dim),
+      hidden_dim=config.model.hidden_dim,
+      first_colours=first_colours,
+      text_as_released=config.model.text_likelihood == 'as_released',
+    ),
+    config.model.latent_dim,
+    configuration.make_objective(config),
+    tuple(config.objective.pi) or None,
+    config.model.draws_per_decode,
+    config.train.compute_dtype,
+  )
+
+
+def make_settings(
+  config: ml_collections.ConfigDict, model: Model, num_steps: int
+) -> Settings:
+  """What training does, by the configuration, in so many steps."""
+  ones = (1.0,) * len(model.modalities)
+  weights = tuple(config.objective.likelihood_weights)
+  if not weights and config.objective.weigh_by_size:
+    weights = weights_by_size(model.modality_list)
+  return Settings(
+    seed=config.seed,
+    num_steps=num_steps,
+    batch_size=config.train.batch_size,
+    learning_rate=config.train.learning_rate,
+    beta=config.objective.beta,
+    beta_warmup_steps=config.objective.beta_warmup_steps,
+    beta_style=config.objective.beta_style,
+    likelihood_weights=weights or ones,
+    style_weights=tuple(config.objective.style_weights) or ones,
+    log_every=config.train.log_every,
+    checkpoint_every=config.train.checkpoint_every,
+    non_finite=config.train.non_finite,
+    shard_params=config.train.shard_params,
   )
 
 
@@ -293,63 +351,22 @@ def _hold_out(
   )
 
 
-def _make_model(
-  config: ml_collections.ConfigDict,
-  dataset: Dataset,
-  training: Split | Streamed,
-) -> Model:
-  colours = None
-  if config.model.first_colour == 'median':
-    if isinstance(training, Streamed):
-      training = training.take(spread(training, 1000))
-    colours = {
-      name: _median_colour(items)
-      for name, items in training.inputs.items()
-      if items.shape[-1:] == (3,)
-    }
-  return Model(
-    make_modalities(
-      config.data.name,
-      dataset.modalities,
-      latent_dim=config.model.latent_dim,
-      style_dims=tuple(config.model.style_dim),
-      hidden_dim=config.model.hidden_dim,
-      first_colours=colours,
-      text_as_released=config.model.text_likelihood == 'as_released',
-    ),
-    config.model.latent_dim,
-    configuration.make_objective(config),
-    tuple(config.objective.pi) or None,
-    config.model.draws_per_decode,
-    config.train.compute_dtype,
-  )
+def _first_colours(
+  config: ml_collections.ConfigDict, training: Split | Streamed
+) -> dict[str, tuple[float, ...]] | None:
+  """What decoders of colour images start from; None is not from the data."""
+  if config.model.first_colour != 'median':
+    return None
+  if isinstance(training, Streamed):
+    training = training.take(spread(training, 1000))
+  return {
+    name: _median_colour(items)
+    for name, items in training.inputs.items()
+    if items.shape[-1:] == (3,)
+  }
 
 
 def _median_colour(images: np.ndarray) -> tuple[float, ...]:
   """Median of every channel over at most 1,000 images, evenly spread."""
   some = images[:: -(-len(images) // 1000)]
   return tuple(float(x) for x in np.median(some, axis=(0, 1, 2)) / 255)
-
-
-def _make_settings(
-  config: ml_collections.ConfigDict, model: Model, num_steps: int
-) -> Settings:
-  ones = (1.0,) * len(model.modalities)
-  weights = tuple(config.objective.likelihood_weights)
-  if not weights and config.objective.weigh_by_size:
-    weights = weights_by_size(model.modality_list)
-  return Settings(
-    seed=config.seed,
-    num_steps=num_steps,
-    batch_size=config.train.batch_size,
-    learning_rate=config.train.learning_rate,
-    beta=config.objective.beta,
-    beta_warmup_steps=config.objective.beta_warmup_steps,
-    beta_style=config.objective.beta_style,
-    likelihood_weights=weights or ones,
-    style_weights=tuple(config.objective.style_weights) or ones,
-    log_every=config.train.log_every,
-    checkpoint_every=config.train.checkpoint_every,
-    non_finite=config.train.non_finite,
-    shard_params=config.train.shard_params,
-  )

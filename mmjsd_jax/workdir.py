@@ -112,7 +112,12 @@ def _claimed(
     except ValueError as error:
       raise FileExistsError(str(error)) from None
     if mode != 'evaluate':
-      data = {'source': dataset.source, 'fingerprint': dataset.fingerprint}
+      data = {
+        'source': dataset.source,
+        'substituted': dataset.substituted,
+        'modalities': list(dataset.modalities),
+        'fingerprint': dataset.fingerprint,
+      }
       run = {'config': configuration.to_dict(config), 'data': data}
       write_json(workdir / 'run.json', run)
     yield
@@ -132,6 +137,26 @@ def stored_config(workdir: pathlib.Path) -> ml_collections.ConfigDict:
   except ValueError as error:
     raise ValueError(f'{path}: {error}') from None
   return config
+
+
+def stored_data(workdir: pathlib.Path) -> dict[str, Any]:
+  """What the run in `workdir` knows of its data without having them.
+
+  Returns:
+    'source' and 'substituted' as of Dataset, 'modalities' in their order.
+
+  Raises:
+    FileNotFoundError: there is no run.
+    ValueError: run.json is damaged, or of a version that stored less.
+  """
+  data = _stored_run(workdir)['data']
+  names = data.get('modalities')
+  if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
+    raise ValueError(
+      f'{workdir / "run.json"} must name the modalities in data.modalities; '
+      f'got {names!r}. The training command, given once more, stores them'
+    )
+  return {'substituted': None} | data
 
 
 def _check_run(
