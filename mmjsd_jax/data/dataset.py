@@ -8,13 +8,16 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from mmjsd_jax.data.declaration import ModalitySpec
+
 
 class Split(NamedTuple):
   """One split: N tuples, of which each stored item may serve in several.
 
   Attributes:
     inputs: modality name -> stored items along the first axis: images as uint8
-      [.., height, width, channels], 0 to 255, or text as uint8 [.., length].
+      [.., height, width, channels], 0 to 255, or as floats, 0 to 1; text as
+      uint8 [.., length]; vectors as float32 [.., columns].
     labels: class of every tuple, -1 where it is unknown. int32 [N].
     tables: modality name -> the item that tuple n has. int32 [N]. A modality
       without a table has one item for every tuple, in their order.
@@ -150,6 +153,7 @@ class Dataset(NamedTuple):
     fingerprint: what `fingerprint(train, test)` gives; of a streamed set what
       it gave when the copy was prepared.
     streamed: the training split, where it is not in memory.
+    specs: what the modalities of users' own data are; () of all other sets.
   """
 
   name: str
@@ -161,6 +165,7 @@ class Dataset(NamedTuple):
   substituted: str | None
   fingerprint: str
   streamed: Streamed | None = None
+  specs: tuple[ModalitySpec, ...] = ()
 
 
 def not_published(title: str, files: Sequence[str], place: object) -> str:
