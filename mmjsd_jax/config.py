@@ -25,8 +25,11 @@ def default() -> ml_collections.ConfigDict:
 
   data = config.data = ml_collections.ConfigDict()
   data.name = 'polymnist'
+  # Of 'custom', users' own data: Declaration.to_json() of data/declaration.py.
+  data.declaration = ''
   data.digits = 'auto'  # where the digits come from: digits.SOURCES
-  data.dir = ''  # folder of the digits' files; '' looks where README says
+  # Folder of the digits' files, or of one's own; '' looks where README says.
+  data.dir = ''
   data.backgrounds = ()  # five picture files; () takes the default set
   data.modalities = ()  # which modalities to use; () takes all
   data.seed = 0  # of the set itself: permutations and crops

@@ -13,7 +13,7 @@ import numpy as np
 from mmjsd_jax import config as configuration
 from mmjsd_jax import workdir as workdirs
 from mmjsd_jax.architecture import make_modalities, weights_by_size
-from mmjsd_jax.data import mnist_svhn_text, polymnist
+from mmjsd_jax.data import mnist_svhn_text, own_files, polymnist
 from mmjsd_jax.data.dataset import (
   Dataset,
   Split,
@@ -22,6 +22,7 @@ from mmjsd_jax.data.dataset import (
   fingerprint,
   spread,
 )
+from mmjsd_jax.data.declaration import ModalitySpec, from_json
 from mmjsd_jax.evaluation.inception import Inception, load_inception
 from mmjsd_jax.modalities import polymnist_image, svhn_image
 from mmjsd_jax.model import Model
@@ -100,7 +101,8 @@ def prepare(
   model = make_model(
     config,
     dataset.modalities,
-    first_colours=_first_colours(config, training),
+    _first_colours(config, training),
+    specs=dataset.specs,
   )
   job = Job(
     config=config,
@@ -176,38 +178,6 @@ def for_evaluation(job: Job) -> Job:
   return job._replace(dataset=dataset)
 
 
-def make_model(
-  config: ml_collections.ConfigDict,
-  modalities: Sequence[str],
-  *,
-  first_colours: Mapping[str, tuple[float, ...]] | None = None,
-) -> Model:
-  """The model of a configuration; needs no data.
-
-  Args:
-    config: of the run.
-    modalities: those that it uses, in the data set's order.
-    first_colours: modality -> what the decoder starts from; of no effect on a
-      model that has been trained.
-  """
-  return Model(
-    make_modalities(
-      config.data.name,
-      modalities,
-      latent_dim=config.model.latent_dim,
-      style_dims=tuple(config.model.style_dim),
-      hidden_dim=config.model.hidden_dim,
-      first_colours=first_colours,
-      text_as_released=config.model.text_likelihood == 'as_released',
-    ),
-    config.model.latent_dim,
-    configuration.make_objective(config),
-    tuple(config.objective.pi) or None,
-    config.model.draws_per_decode,
-    config.train.compute_dtype,
-  )
-
-
 def before_data(model: Model) -> Model:
   """The model whose start has seen no data: random weights alone.
 
@@ -226,6 +196,70 @@ def before_data(model: Model) -> Model:
   )
 
 
+def make_model(
+  config: ml_collections.ConfigDict,
+  modalities: Sequence[str],
+  first_colours: Mapping[str, tuple[float, ...]] | None = None,
+  *,
+  specs: Sequence[ModalitySpec] = (),
+) -> Model:
+  """The model of a configuration; its parameters are another matter.
+
+  Args:
+    config: a valid one.
+    modalities: names of those that the run has, in the data set's order.
+    first_colours: see `make_modalities`; only fresh parameters depend on it.
+    specs: what the modalities of users' own data are, completed from the data,
+      as run.json has them: `workdir.stored_specs`.
+
+  Raises:
+    ValueError: networks of the user's own that cannot be had.
+  """
+  return Model(
+    make_modalities(
+      config.data.name,
+      modalities,
+      latent_dim=config.model.latent_dim,
+      style_dims=tuple(config.model.style_dim),
+      hidden_dim=config.model.hidden_dim,
+      first_colours=first_colours,
+      text_as_released=config.model.text_likelihood == 'as_released',
+      specs=specs,
+    ),
+    config.model.latent_dim,
+    configuration.make_objective(config),
+    tuple(config.objective.pi) or None,
+    config.model.draws_per_decode,
+    config.train.compute_dtype,
+  )
+
+
+def make_settings(
+  config: ml_collections.ConfigDict, model: Model, num_steps: int
+) -> Settings:
+  """What training does, by the configuration, in so many steps."""
+  weights = tuple(config.objective.likelihood_weights)
+  if not weights and config.objective.weigh_by_size:
+    weights = weights_by_size(model.modality_list)
+  ones = (1.0,) * len(model.modalities)
+  declared = tuple(modality.weight for modality in model.modality_list)
+  return Settings(
+    seed=config.seed,
+    num_steps=num_steps,
+    batch_size=config.train.batch_size,
+    learning_rate=config.train.learning_rate,
+    beta=config.objective.beta,
+    beta_warmup_steps=config.objective.beta_warmup_steps,
+    beta_style=config.objective.beta_style,
+    likelihood_weights=weights or declared,
+    style_weights=tuple(config.objective.style_weights) or ones,
+    log_every=config.train.log_every,
+    checkpoint_every=config.train.checkpoint_every,
+    non_finite=config.train.non_finite,
+    shard_params=config.train.shard_params,
+  )
+
+
 def _load(config: ml_collections.ConfigDict) -> Dataset:
   """The data set, with the modalities that the configuration names."""
   if config.data.stream:
@@ -239,6 +273,15 @@ def _load(config: ml_collections.ConfigDict) -> Dataset:
       directory=config.data.dir, options=options
     )
     return _chosen(config, streamed)
+  if config.data.name == 'custom':
+    return _chosen(
+      config,
+      own_files.load(
+        from_json(config.data.declaration),
+        directory=config.data.dir,
+        seed=config.data.seed,
+      ),
+    )
   load = {
     'polymnist': functools.partial(
       polymnist.load, backgrounds=tuple(config.data.backgrounds)
@@ -281,6 +324,7 @@ def _chosen(config: ml_collections.ConfigDict, dataset: Dataset) -> Dataset:
     test=test_split,
     fingerprint=digest,
     streamed=streamed,
+    specs=tuple(spec for spec in dataset.specs if spec.name in used),
   )
 
 
@@ -333,6 +377,7 @@ def _hold_out(
 def _first_colours(
   config: ml_collections.ConfigDict, training: Split | Streamed
 ) -> dict[str, tuple[float, ...]] | None:
+  """What decoders of colour images start from; None is not from the data."""
   if config.model.first_colour != 'median':
     return None
   if isinstance(training, Streamed):
@@ -348,28 +393,3 @@ def _median_colour(images: np.ndarray) -> tuple[float, ...]:
   """Median of every channel over at most 1,000 images, evenly spread."""
   some = images[:: -(-len(images) // 1000)]
   return tuple(float(x) for x in np.median(some, axis=(0, 1, 2)) / 255)
-
-
-def make_settings(
-  config: ml_collections.ConfigDict, model: Model, num_steps: int
-) -> Settings:
-  """What training does, by the configuration, in so many steps."""
-  ones = (1.0,) * len(model.modalities)
-  weights = tuple(config.objective.likelihood_weights)
-  if not weights and config.objective.weigh_by_size:
-    weights = weights_by_size(model.modality_list)
-  return Settings(
-    seed=config.seed,
-    num_steps=num_steps,
-    batch_size=config.train.batch_size,
-    learning_rate=config.train.learning_rate,
-    beta=config.objective.beta,
-    beta_warmup_steps=config.objective.beta_warmup_steps,
-    beta_style=config.objective.beta_style,
-    likelihood_weights=weights or ones,
-    style_weights=tuple(config.objective.style_weights) or ones,
-    log_every=config.train.log_every,
-    checkpoint_every=config.train.checkpoint_every,
-    non_finite=config.train.non_finite,
-    shard_params=config.train.shard_params,
-  )

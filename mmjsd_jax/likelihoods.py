@@ -5,6 +5,9 @@ axes in front. The sum runs over all axes behind B, so each function returns
 shape [..., B].
 """
 
+import math
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
@@ -21,6 +24,25 @@ def normal(x: jax.Array, loc: jax.Array, *, scale: float = 1.0) -> jax.Array:
   """Normal(loc, scale), the scale being the standard deviation."""
   squares = jnp.square((_lift(x, loc) - loc) / scale)
   log_scale = jnp.log(jnp.asarray(scale, loc.dtype))
+  return _sum_events(-0.5 * (LOG_2PI + squares) - log_scale, x)
+
+
+def normal_learned(
+  x: jax.Array, output: jax.Array, *, min_scale: float = 0.01
+) -> jax.Array:
+  """Normal of which the decoder gives the standard deviation, too.
+
+  It is min_scale + (1 - min_scale) exp(r): without a least one, the density of
+  a column that is constant would have no bound.
+
+  Args:
+    x: Shape [B, ...].
+    output: means and r, along the last axis. Shape [..., B, ..., 2].
+    min_scale: above 0 and below 1.
+  """
+  loc, raw = output[..., 0], output[..., 1]
+  log_scale = jnp.logaddexp(math.log(min_scale), math.log1p(-min_scale) + raw)
+  squares = jnp.square((_lift(x, loc) - loc) * jnp.exp(-log_scale))
   return _sum_events(-0.5 * (LOG_2PI + squares) - log_scale, x)
 
 
@@ -60,9 +82,10 @@ def one_hot_categorical(x: jax.Array, logits: jax.Array) -> jax.Array:
   return _sum_events(_lift(x, logits) * jax.nn.log_softmax(logits), x)
 
 
-LIKELIHOODS = {
+LIKELIHOODS: dict[str, Callable[..., jax.Array]] = {
   'laplace': laplace,
   'normal': normal,
+  'normal_learned': normal_learned,
   'bernoulli': bernoulli,
   'categorical': categorical,
   'one_hot_categorical': one_hot_categorical,

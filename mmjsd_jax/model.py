@@ -35,6 +35,7 @@ class Modality(NamedTuple):
     style_dim: D_m, latents of this modality alone.
     at_access: (key, x as stored [B, ...]) -> x as stored: what is drawn anew
       whenever an example is used. None changes nothing.
+    weight: of its log-likelihood in the objective, unless others are given.
   """
 
   name: str
@@ -45,6 +46,7 @@ class Modality(NamedTuple):
   log_likelihood: Callable[[jax.Array, jax.Array], jax.Array]
   style_dim: int = 0
   at_access: Callable[[jax.Array, jax.Array], jax.Array] | None = None
+  weight: float = 1.0
 
 
 class Posteriors(NamedTuple):

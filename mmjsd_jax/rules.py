@@ -14,7 +14,7 @@ from mmjsd_jax.files import FILE_NAME, is_file_name
 from mmjsd_jax.number_lists import MAX_NUMBERS, parse_numbers
 from mmjsd_jax.objectives import Objective
 
-DATASETS = ('polymnist', 'mnist_svhn_text')
+DATASETS = ('polymnist', 'mnist_svhn_text', 'custom')
 COMPUTE_DTYPES = ('float32', 'bfloat16')
 NON_FINITE = ('stop', 'skip', 'restore')
 MAX_STEPS = 2**31 - 1  # the step is an int32
@@ -128,6 +128,7 @@ RULES: dict[str, Rule] = {
   ),
   'seed': _SEED,
   'data.name': _one_of(DATASETS),
+  'data.declaration': _TEXT,
   'data.digits': _one_of(digits.SOURCES),
   'data.dir': _PATH,
   'data.backgrounds': _each(_PATH),

@@ -15,7 +15,7 @@ import functools
 import math
 import os
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -28,16 +28,11 @@ from numpy import typing as npt
 from mmjsd_jax import gaussian, mixture
 from mmjsd_jax import workdir as workdirs
 from mmjsd_jax.checkpoint import Checkpoints
+from mmjsd_jax.data.declaration import ModalitySpec
 from mmjsd_jax.evaluation import chunks
 from mmjsd_jax.evaluation.evaluate import encode
 from mmjsd_jax.evaluation.log_likelihood import estimate
-from mmjsd_jax.examples import (
-  Examples,
-  Format,
-  as_stored,
-  make_examples,
-  make_formats,
-)
+from mmjsd_jax.examples import Examples, as_given, make_examples, make_specs
 from mmjsd_jax.gaussian import Gaussian
 from mmjsd_jax.job import make_model, make_settings
 from mmjsd_jax.mixture import Mixture
@@ -100,7 +95,7 @@ class Trained(NamedTuple):
   Attributes:
     model: its static description.
     params: on the device.
-    formats: what items its modalities have.
+    specs: what the items of its modalities are.
     config: of the run.
     data: what run.json says of the data: 'source', 'modalities' and more.
     step: of the checkpoint.
@@ -108,7 +103,7 @@ class Trained(NamedTuple):
 
   model: Model
   params: Params
-  formats: tuple[Format, ...]
+  specs: tuple[ModalitySpec, ...]
   config: ml_collections.ConfigDict
   data: dict[str, Any]
   step: int
@@ -159,7 +154,7 @@ class Trained(NamedTuple):
       targets: modalities to decode; None is all.
 
     Returns:
-      Modality name -> [..., *shape]; see `stored`.
+      Modality name -> [..., *shape]; see `as_given`.
 
     Raises:
       ValueError: unknown modalities, or wrong shapes.
@@ -207,7 +202,7 @@ class Trained(NamedTuple):
       first: number of the first example, where there were others before.
 
     Returns:
-      Modality name -> [B, K, *shape]; see `stored`.
+      Modality name -> [B, K, *shape]; see `as_given`.
     """
     self._targets(targets)
     z, styles = self.encode(given, present=present).sample(
@@ -232,7 +227,7 @@ class Trained(NamedTuple):
       first: number of the first draw, where there were others before.
 
     Returns:
-      Modality name -> [N, *shape]; see `stored`.
+      Modality name -> [N, *shape]; see `as_given`.
     """
     z, styles = self.prior(num_samples).sample(key, first=first)
     latents = {name: style[:, 0] for name, style in styles.items()}
@@ -250,7 +245,8 @@ class Trained(NamedTuple):
     """log p of all that each example has, in nats, by importance sampling.
 
     The proposal is the posterior given `given`; see evaluation/log_likelihood.
-    The estimate is low on average, the less so the more samples.
+    The estimate is low on average, the less so the more samples. Of vectors
+    that were standardised it is the density of the standardised values.
 
     Args:
       inputs: as of `encode`.
@@ -310,12 +306,12 @@ class Trained(NamedTuple):
       )
     )
 
-  def stored(self, decoded: Mapping[str, np.ndarray]) -> Arrays:
-    """What was decoded, in the form that inputs have: see `as_stored`."""
+  def as_given(self, decoded: Mapping[str, np.ndarray]) -> Arrays:
+    """What was decoded, as items that can be given again: see `as_given`."""
     return {
-      form.name: as_stored(form, decoded[form.name])
-      for form in self.formats
-      if form.name in decoded
+      spec.name: as_given(spec, decoded[spec.name])
+      for spec in self.specs
+      if spec.name in decoded
     }
 
   @property
@@ -328,7 +324,7 @@ class Trained(NamedTuple):
     }
 
   def _examples(self, inputs: Inputs, present: Inputs | None) -> Examples:
-    return make_examples(self.formats, inputs, present)
+    return make_examples(self.specs, inputs, present)
 
   def _rows(
     self, examples: Examples, inputs: Inputs, subset: str | None
@@ -360,12 +356,19 @@ class Trained(NamedTuple):
     return names
 
 
-def load(workdir: str | os.PathLike[str], checkpoint: str = 'final') -> Trained:
+def load(
+  workdir: str | os.PathLike[str],
+  checkpoint: str = 'final',
+  *,
+  trusted: Collection[str] = (),
+) -> Trained:
   """The trained model of a run, without its data.
 
   Args:
     workdir: the run's folder.
     checkpoint: 'final', or 'best' by the loss on the validation tuples.
+    trusted: networks of your own, 'package.module:function', that may be
+      imported if the run has them, which runs their code.
 
   Raises:
     FileNotFoundError: there is no run, or no checkpoint of it.
@@ -378,8 +381,10 @@ def load(workdir: str | os.PathLike[str], checkpoint: str = 'final') -> Trained:
     raise ValueError(
       f'checkpoint must be one of {CHECKPOINTS}; got {checkpoint!r}'
     )
-  config, data = workdirs.stored_config(folder), workdirs.stored_data(folder)
-  model = make_model(config, data['modalities'])
+  config = workdirs.stored_config(folder, trusted=trusted)
+  data = workdirs.stored_data(folder)
+  specs = workdirs.stored_specs(folder, trusted=trusted)
+  model = make_model(config, data['modalities'], specs=specs)
   model = model._replace(compute_dtype='float32')
   device = SingleDeviceSharding(jax.local_devices()[0])
   like = jax.tree.map(
@@ -400,8 +405,8 @@ def load(workdir: str | os.PathLike[str], checkpoint: str = 'final') -> Trained:
     state, _ = checkpoints.restore(like, step)
   finally:
     checkpoints.close()
-  formats = make_formats(model.modality_list)
-  return Trained(model, state.params, formats, config, data, step)
+  specs = specs or make_specs(model.modality_list)
+  return Trained(model, state.params, specs, config, data, step)
 
 
 def _key(key: jax.Array | int) -> jax.Array:

@@ -11,6 +11,7 @@ from typing import Any
 
 from mmjsd_jax import objectives, power_set, subsets
 from mmjsd_jax.data import backgrounds, mnist_svhn_text, polymnist
+from mmjsd_jax.data.declaration import ModalitySpec, from_json
 from mmjsd_jax.number_lists import MAX_NUMBERS, parse_numbers
 from mmjsd_jax.objectives import Objective
 from mmjsd_jax.rules import MAX_STEPS, RULES
@@ -201,11 +202,42 @@ def _check_data(values: Values) -> None:
       'False, or True and the folder of a prepared copy',
       (True, ''),
     )
+  declared = values['data.declaration']
+  if values['data.name'] == 'custom':
+    specs = _specs(values)
+    _require(
+      all(spec.weight == 1 for spec in specs)
+      or not (
+        values['objective.likelihood_weights']
+        or values['objective.weigh_by_size']
+      ),
+      'objective.likelihood_weights, objective.weigh_by_size',
+      '() and False, as config.data.declaration has weights',
+      (
+        values['objective.likelihood_weights'],
+        values['objective.weigh_by_size'],
+      ),
+    )
+  else:
+    _require(
+      not declared,
+      'data.declaration',
+      "'', as data.name is not 'custom'",
+      declared,
+    )
   if values['data.backgrounds']:
     try:
       backgrounds.list_files(values['data.backgrounds'])
     except (OSError, ValueError) as error:
       raise ValueError(f'config.data.backgrounds: {error}') from None
+
+
+def _specs(values: Values) -> tuple[ModalitySpec, ...]:
+  """Of the modalities that are declared."""
+  try:
+    return from_json(values['data.declaration']).specs
+  except ValueError as error:
+    raise ValueError(f'config.data.declaration: {error}') from None
 
 
 def _check_weights(values: Values) -> None:
@@ -348,10 +380,21 @@ def _without_effect(
 ) -> Iterator[tuple[str, str]]:
   """Keys that change nothing here, and what they would have to go with."""
   name, source = values['data.name'], values['data.digits']
-  if name == 'polymnist':
-    idle = ('data.num_pairings', 'data.pairing')
-  else:
-    idle = ('data.backgrounds', 'model.hidden_dim')
+  idle = {
+    'polymnist': ('data.num_pairings', 'data.pairing'),
+    'mnist_svhn_text': ('data.backgrounds', 'model.hidden_dim'),
+    'custom': (
+      'data.digits',
+      'data.backgrounds',
+      'data.embedded_repeats',
+      'data.allow_download',
+      'data.num_pairings',
+      'data.pairing',
+      'model.hidden_dim',
+      'model.first_colour',
+      'model.text_likelihood',
+    ),
+  }[name]
   for key in idle:
     yield key, f'data.name = {name!r}'
   if values['data.stream']:
@@ -381,6 +424,8 @@ def _without_effect(
 def _check_some_modalities(values: Values) -> None:
   """`check_modalities` of those that the data set may turn out to have."""
   possible: list[tuple[str, ...]] = [polymnist.MODALITIES]
+  if values['data.name'] == 'custom':
+    possible = [tuple(spec.name for spec in _specs(values))]
   if values['data.name'] == 'mnist_svhn_text':
     possible = [mnist_svhn_text.MODALITIES]
     if values['data.digits'] == 'auto':

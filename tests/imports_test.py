@@ -52,7 +52,6 @@ TABLE = (
   # Networks.
   Entry('modalities', _NETWORKS),
   Entry('model', _NETWORKS),
-  Entry('architecture', ('flax',)),
   # Host: plain numpy, no device.
   Entry('allocator', ()),
   Entry('files', ()),
@@ -63,6 +62,7 @@ TABLE = (
       'PIL',
       'array_record',
       'importlib_resources',
+      'pyarrow',
       'sklearn',
       'tensorflow_datasets',
     ),
@@ -71,6 +71,8 @@ TABLE = (
   Entry('data.in_memory_builder', ('array_record', 'tensorflow_datasets')),
   Entry('data.polymnist_builder', ('numpy', 'tensorflow_datasets')),
   Entry('data.mnist_svhn_text_builder', ('numpy', 'tensorflow_datasets')),
+  # What joins networks and users' declarations.
+  Entry('architecture', ('flax', 'jax')),
   Entry('number_lists', ()),
   Entry('rules', ()),
   Entry('validation', ()),

@@ -39,7 +39,7 @@ class Decoder(nn.Module):
     return x.reshape(*z.shape[:-1], *self.shape)
 
 
-def make_model(config, modalities):
+def make_model(config, modalities, specs=()):
   """Stands in for `job.make_model`."""
   assert tuple(modalities) == NAMES
   kinds = (
