@@ -111,7 +111,8 @@ def as_given(spec: ModalitySpec, decoded: np.ndarray) -> np.ndarray:
   items = restore(spec, decoded)
   if spec.kind == 'image':
     return np.rint(np.clip(items, 0, 1) * 255).astype(np.uint8)
-  return items if spec.kind == 'text' else items.astype(np.float32)
+  # As wide as the longest text can be: arrays of all examples are alike.
+  return items.astype(f'<U{spec.length}' if spec.kind == 'text' else np.float32)
 
 
 def _num_examples(given: dict[str, np.ndarray], known: tuple[str, ...]) -> int:

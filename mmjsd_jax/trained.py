@@ -1,11 +1,5 @@
 """A trained model in use: NumPy in, NumPy out.
 
-Everything is a pure function of its arguments. Examples are filled up to the
-next power of two and, if there are many, cut into batches, so that each
-function is compiled once for a size; absent modalities are masked, so that all
-subsets share a program. Draws belong to (key, number of the example): they do
-not depend on what else is in a batch.
-
 Legend in gaussian.py; K draws of each example. Examples are along the first
 axis of all that is taken and returned.
 """
@@ -25,68 +19,24 @@ import numpy as np
 from jax.sharding import SingleDeviceSharding
 from numpy import typing as npt
 
-from mmjsd_jax import gaussian, mixture
+from mmjsd_jax import inference
 from mmjsd_jax import workdir as workdirs
 from mmjsd_jax.checkpoint import Checkpoints
 from mmjsd_jax.data.declaration import ModalitySpec
-from mmjsd_jax.evaluation import chunks
 from mmjsd_jax.evaluation.evaluate import encode
 from mmjsd_jax.evaluation.log_likelihood import estimate
 from mmjsd_jax.examples import Examples, as_given, make_examples, make_specs
 from mmjsd_jax.gaussian import Gaussian
+from mmjsd_jax.inference import Posterior
 from mmjsd_jax.job import make_model, make_settings
-from mmjsd_jax.mixture import Mixture
-from mmjsd_jax.model import Model, Params, Posteriors
+from mmjsd_jax.model import Model, Params
 from mmjsd_jax.step import fresh_state
 from mmjsd_jax.subsets import parse_subset, subset_name
 
-MAX_BATCH = 256  # examples in one call of a compiled program
 CHECKPOINTS = ('final', 'best')
 
 Inputs = Mapping[str, npt.ArrayLike]
 Arrays = dict[str, np.ndarray]
-
-
-class Posterior(NamedTuple):
-  """q(z | x) of B examples, and what they say of the styles. In NumPy.
-
-  Attributes:
-    mean: of z. Shape [B, D].
-    std: of z, by dimension; of a mixture, of the whole. Shape [B, D].
-    weights: of the mixture's components; one of 1 where it is no mixture.
-      Shape [B, S].
-    components: Shape [B, S, D].
-    styles: modality -> q(s_m | x_m), N(0, I) where it is not given; of those
-      that have a style. Shape [B, D_m].
-  """
-
-  mean: np.ndarray
-  std: np.ndarray
-  weights: np.ndarray
-  components: Gaussian
-  styles: dict[str, Gaussian]
-
-  def sample(
-    self, key: jax.Array | int, num_samples: int = 1, *, first: int = 0
-  ) -> tuple[np.ndarray, Arrays]:
-    """Draws of z, [B, K, D], and of every style, [B, K, D_m].
-
-    Args:
-      key: of JAX, or a seed.
-      num_samples: K.
-      first: number of the first example, to which its draws belong.
-    """
-    drawn = [
-      _in_batches(
-        functools.partial(self._draw, key_draw, first), len(self.mean)
-      )
-      for key_draw in jax.random.split(_key(key), num_samples)
-    ]
-    return jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *drawn)
-
-  def _draw(self, key: jax.Array, first: int, rows: np.ndarray) -> Any:
-    q = jax.tree.map(lambda leaf: leaf[rows], self)
-    return _draw(key, (first + rows).astype(np.uint32), q)
 
 
 class Trained(NamedTuple):
@@ -173,8 +123,8 @@ class Trained(NamedTuple):
       _check_latents(f'style of {name}', np.shape(style), drawn[name].shape)
       drawn[name] = np.asarray(style, np.float32)
     rows = jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), (z, drawn))
-    decoded = _in_batches(
-      lambda at: _decode(
+    decoded = inference.in_batches(
+      lambda at: inference.decode(
         self.model, self.params, *jax.tree.map(lambda x: x[at], rows), chosen
       ),
       math.prod(leading),
@@ -274,10 +224,10 @@ class Trained(NamedTuple):
     for pattern in np.unique(patterns, axis=1).T:
       there, row = np.split(pattern, 2)
       at = np.flatnonzero((patterns == pattern[:, None]).all(axis=0))
-      size = max(len(at), _bucket(len(at)))
+      size = max(len(at), inference.bucket(len(at)))
       inputs_of = examples.take(np.resize(at, size)).inputs
       estimates = estimate(
-        _key(key),
+        inference.as_key(key),
         _without(self.model, there),
         self.params,
         inputs_of,
@@ -342,8 +292,8 @@ class Trained(NamedTuple):
     return examples.present & row[:, None]
 
   def _encode(self, examples: Examples, rows: np.ndarray) -> Posterior:
-    return _in_batches(
-      lambda at: _encode(
+    return inference.in_batches(
+      lambda at: inference.encode(
         self.model, self.params, examples.take(at).inputs, rows[:, at]
       ),
       examples.num_examples,
@@ -409,10 +359,6 @@ def load(
   return Trained(model, state.params, specs, config, data, step)
 
 
-def _key(key: jax.Array | int) -> jax.Array:
-  return jax.random.key(key) if isinstance(key, int) else key
-
-
 def _check_latents(
   what: str, shape: tuple[int, ...], expected: tuple[int, ...]
 ) -> None:
@@ -420,11 +366,6 @@ def _check_latents(
     raise ValueError(
       f'{what} must have shape {expected}, no axis empty; got {shape}'
     )
-
-
-def _bucket(num_rows: int) -> int:
-  """The size that so many examples are compiled for."""
-  return min(MAX_BATCH, 1 << (num_rows - 1).bit_length())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -447,83 +388,3 @@ def _without(model: Model, there: np.ndarray) -> Model:
       for modality, is_there in zip(model.modality_list, there, strict=True)
     )
   )
-
-
-def _in_batches(function: Callable[[np.ndarray], Any], num_rows: int) -> Any:
-  """What `function` gives for the rows of all examples, in NumPy."""
-  parts = []
-  for chunk in chunks.padded_chunks(num_rows, _bucket(num_rows)):
-    part = jax.device_get(function(chunk.rows))
-    parts.append(jax.tree.map(lambda leaf, n=chunk.num_valid: leaf[:n], part))
-  return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
-
-
-@functools.partial(jax.jit, static_argnames='model')
-def _encode(
-  model: Model, params: Params, inputs: dict[str, jax.Array], rows: jax.Array
-) -> Posterior:
-  """The posteriors given the modalities `rows` [M, B]."""
-  posteriors = model.encode(params, inputs, rows)
-  return jax.vmap(functools.partial(_posterior, model), (1, 1))(
-    posteriors, rows
-  )
-
-
-def _posterior(
-  model: Model, posteriors: Posteriors, row: jax.Array
-) -> Posterior:
-  """That of one example: `posteriors` without the axis B, `row` [M]."""
-  one = jax.tree.map(lambda leaf: leaf[:, None], posteriors)
-  q = model.subset_posterior(one, row)
-  # A mixture of nothing has no weight; its components are N(0, I).
-  first = jnp.zeros_like(q.weights).at[0].set(1)
-  q = q._replace(weights=jnp.where(jnp.any(row), q.weights, first))
-  whole = mixture.moments(q)
-  styles = jax.tree.map(lambda leaf: leaf[0], model.subset_styles(one, row))
-  return Posterior._make(
-    (
-      whole.mean[0],
-      jnp.exp(whole.log_var[0] / 2),
-      q.weights[:, 0],
-      jax.tree.map(lambda leaf: leaf[:, 0], q.components),
-      {
-        modality.name: style
-        for modality, style in zip(model.modality_list, styles, strict=True)
-        if modality.style_dim
-      },
-    )
-  )
-
-
-@jax.jit
-def _draw(
-  key: jax.Array, numbers: jax.Array, posterior: Posterior
-) -> tuple[jax.Array, dict[str, jax.Array]]:
-  """One draw for each example, of z and of the styles."""
-
-  def draw(number: jax.Array, q: Posterior) -> Any:
-    key_z, key_styles = jax.random.split(jax.random.fold_in(key, number))
-    mixed = jax.tree.map(
-      lambda leaf: leaf[:, None], Mixture._make((q.components, q.weights))
-    )
-    z = mixture.sample(key_z, mixed, method='categorical')[0]
-    return z, {
-      name: gaussian.sample(jax.random.fold_in(key_styles, index), style)
-      for index, (name, style) in enumerate(sorted(q.styles.items()))
-    }
-
-  return jax.vmap(draw)(numbers, posterior)
-
-
-@functools.partial(jax.jit, static_argnames=('model', 'targets'))
-def _decode(
-  model: Model,
-  params: Params,
-  z: jax.Array,
-  styles: dict[str, jax.Array],
-  targets: tuple[str, ...],
-) -> dict[str, jax.Array]:
-  """Decoded latents [B, D] and styles [B, D_m]."""
-  every = [styles.get(name, z[:, :0]) for name in model.modalities]
-  decoded = model.decode(params, z, every)
-  return {name: decoded[name] for name in targets}

@@ -208,6 +208,15 @@ def stored_specs(
   return specs
 
 
+def own_networks(
+  config: ml_collections.ConfigDict | None,
+) -> tuple[str, ...]:
+  """The networks that a user's configuration names, and so trusts."""
+  if config is None or not config.data.declaration:
+    return ()
+  return named_networks(from_json(config.data.declaration).specs)
+
+
 def _check_trusted(
   path: pathlib.Path, specs: Sequence[ModalitySpec], trusted: Collection[str]
 ) -> None:

@@ -25,8 +25,10 @@ from PIL import Image
 
 from mmjsd_jax import config as configuration
 from mmjsd_jax import job as jobs
-from mmjsd_jax import journal, results, run, snapshot
+from mmjsd_jax import journal, results, run, snapshot, trained
+from mmjsd_jax import step as steps
 from mmjsd_jax import workdir as workdirs
+from mmjsd_jax.checkpoint import Checkpoints
 from mmjsd_jax.data import idx, polymnist
 from mmjsd_jax.evaluation import classifiers
 from mmjsd_jax.evaluation.classifier_networks import DigitClassifier
@@ -524,6 +526,23 @@ def test_a_damaged_checkpoint_is_trained_again(copied, monkeypatch):
 def _without_times(lines):
   times = ('seconds', 'samples_per_second')
   return [{k: v for k, v in line.items() if k not in times} for line in lines]
+
+
+def test_a_finished_run_is_loaded_without_its_data(finished, monkeypatch):
+  _make_cheap(monkeypatch)
+  monkeypatch.setattr(polymnist, 'load', None)
+  model = trained.load(finished)
+  assert (model.step, model.modalities) == (4, ('m0', 'm3'))
+  checkpoints = Checkpoints(finished)
+  mesh = run.make_mesh()
+  settings = jobs.make_settings(_config(), model.model, 4)
+  state, _ = checkpoints.restore(
+    steps.init_state(model.model, settings, mesh), 4
+  )
+  checkpoints.close()
+  jax.tree.map(np.testing.assert_array_equal, model.params, state.params)
+  images = np.zeros((3, 28, 28, 3), np.uint8)
+  assert model.encode({'m3': images}).mean.shape == (3, 4)
 
 
 def test_the_same_command_gives_the_same_bits(finished, tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ import trained_world
 from trained_world import NAMES, make_inputs, model, small_networks, workdir
 
 import mmjsd_jax
-from mmjsd_jax import trained
+from mmjsd_jax import inference, trained
 from mmjsd_jax.data import text
 from mmjsd_jax.examples import make_examples, make_specs
 from mmjsd_jax.files import read_json, write_json
@@ -165,7 +165,7 @@ def test_draws_do_not_depend_on_the_batch(model, monkeypatch):
   inputs = make_inputs(7)
   whole = model.generate(inputs, num_samples=2, key=3)
   assert whole['word'].shape == (7, 2, 4, 71)
-  monkeypatch.setattr(trained, 'MAX_BATCH', 4)
+  monkeypatch.setattr(inference, 'MAX_BATCH', 4)
   close = dict(rtol=1e-4, atol=1e-5)
   for first, last in ((0, 7), (0, 3), (3, 7)):
     part = {name: x[first:last] for name, x in inputs.items()}
@@ -242,7 +242,7 @@ def test_log_likelihoods_are_of_what_there_is():
 
 
 def test_each_function_is_compiled_once_for_a_bucket(model):
-  programs = (trained._encode, trained._draw, trained._decode)
+  programs = (inference.encode, inference.draw, inference.decode)
 
   def compiled(num_examples, **inputs):
     before = [program._cache_size() for program in programs]
