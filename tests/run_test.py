@@ -11,6 +11,7 @@ import logging
 import os
 import pathlib
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -543,6 +544,19 @@ def test_a_finished_run_is_loaded_without_its_data(finished, monkeypatch):
   jax.tree.map(np.testing.assert_array_equal, model.params, state.params)
   images = np.zeros((3, 28, 28, 3), np.uint8)
   assert model.encode({'m3': images}).mean.shape == (3, 4)
+
+
+def test_what_the_readme_does_with_a_model_works(finished, monkeypatch):
+  _make_cheap(monkeypatch)
+  root = pathlib.Path(__file__).resolve().parent.parent
+  readme = (root / 'README.md').read_text(encoding='utf-8')
+  blocks = re.findall(r'```py\n(.*?)```', readme, flags=re.DOTALL)
+  (block,) = [b for b in blocks if 'mmjsd_jax.load' in b]
+  names = {}
+  exec(block.replace("'runs/mine'", repr(str(finished))), names)
+  assert names['pictures'].shape == (5, 10, 28, 28, 3)
+  assert names['samples']['m0'].shape == (100, 28, 28, 3)
+  assert np.all(np.isfinite(names['log_p']))
 
 
 def test_the_same_command_gives_the_same_bits(finished, tmp_path, monkeypatch):
