@@ -1,5 +1,6 @@
 """A trained model in use: what is computed, how often compiled, and refused."""
 
+import functools
 import shutil
 
 import jax
@@ -69,6 +70,13 @@ def test_what_cannot_be_loaded_is_refused_in_one_line(
 # --- what is computed ---------------------------------------------------------
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def _expected(model, params, inputs, row):
+  posteriors = model.encode(params, inputs)
+  q = model.subset_posterior(posteriors, row)
+  return q, model.subset_styles(posteriors, row)
+
+
 @pytest.mark.parametrize('preset', ['mopoe', 'mmvae'])
 @pytest.mark.parametrize('subset', ['word', 'picture+gene', None])
 def test_posteriors_are_those_of_the_objective(
@@ -78,14 +86,7 @@ def test_posteriors_are_those_of_the_objective(
   inputs = make_inputs(3)
   examples = make_examples(model.specs, inputs)
   row = parse_subset(subset or '+'.join(NAMES), NAMES)
-
-  @jax.jit
-  def expected(params, stored):
-    posteriors = model.model.encode(params, stored)
-    q = model.model.subset_posterior(posteriors, row)
-    return q, model.model.subset_styles(posteriors, row)
-
-  q, styles = expected(model.params, examples.inputs)
+  q, styles = _expected(model.model, model.params, examples.inputs, row)
   found = model.encode(inputs, subset)
   weights = found.weights.T  # [S, B]
   np.testing.assert_allclose(weights, q.weights, rtol=1e-6)
@@ -138,27 +139,25 @@ def test_every_example_has_its_own_gaps(model):
 @pytest.mark.parametrize('preset', ['mopoe', 'mmvae', 'mmjsd'])
 def test_nothing_gives_the_prior(preset, tmp_path, small_networks):
   model = trained.load(trained_world.write_run(tmp_path / 'run', preset))
-  found = model.encode({'gene': np.full((2, 5), np.nan)})
-  prior = model.prior(2)
+  found = model.encode({'gene': np.full((4, 5), np.nan)})
+  prior = model.prior(4)
   np.testing.assert_array_equal(found.weights[:, 0], prior.weights[:, 0])
-  np.testing.assert_array_equal(found.weights.sum(1), np.ones(2))
+  np.testing.assert_array_equal(found.weights.sum(1), np.ones(4))
   _assert_equal(
     (found.mean, found.std, found.styles), (prior.mean, prior.std, prior.styles)
   )
 
 
 def test_draws_are_of_the_posterior(model):
-  inputs = {n: x[:1] for n, x in make_inputs(2).items() if n != 'gene'}
-  many = {name: np.repeat(x, 2000, axis=0) for name, x in inputs.items()}
-  q = model.encode(many)
-  z, styles = q.sample(0)
-  assert z.shape == (2000, 1, 3)
-  np.testing.assert_allclose(z.mean((0, 1)), q.mean[0], atol=0.1)
-  np.testing.assert_allclose(z.std((0, 1)), q.std[0], rtol=0.1)
+  inputs = {n: x for n, x in make_inputs(4).items() if n != 'gene'}
+  q = model.encode(inputs)
+  z, styles = q.sample(0, 200)
+  assert z.shape == (4, 200, 3)
+  np.testing.assert_allclose(z.mean(1), q.mean, atol=0.3)
+  np.testing.assert_allclose(z.std(1), q.std, rtol=0.25)
   given, free = styles['picture'], styles['gene']  # q(s | x) and N(0, I)
-  expected = q.styles['picture'].mean[0]
-  np.testing.assert_allclose(given.mean((0, 1)), expected, atol=0.1)
-  np.testing.assert_allclose(free.std(), 1, rtol=0.1)
+  np.testing.assert_allclose(given.mean(1), q.styles['picture'].mean, atol=0.3)
+  np.testing.assert_allclose(free.std(), 1, rtol=0.15)
 
 
 def test_draws_do_not_depend_on_the_batch(model, monkeypatch):
@@ -178,7 +177,7 @@ def test_draws_do_not_depend_on_the_batch(model, monkeypatch):
 
 
 def test_generation_decodes_its_draws(model):
-  inputs = {'word': make_inputs(2)['word']}
+  inputs = {'word': make_inputs(4)['word']}
   z, styles = model.encode(inputs).sample(5, 3)
   decoded = model.decode(z, styles)
   found = model.generate(inputs, ['gene', 'picture'], 3, key=jax.random.key(5))

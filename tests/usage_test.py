@@ -13,18 +13,18 @@ from mmjsd_jax import array_files, example_files, usage
 from mmjsd_jax.interruption import Interruption
 
 _FIXTURES = (model, small_networks, workdir)
-NUM_EXAMPLES = 10
+NUM_EXAMPLES = 8
 
 
 @pytest.fixture
 def few_rows(monkeypatch):
-  """Files are read in three parts."""
+  """Files are read in two parts."""
   monkeypatch.setattr(example_files, 'ROWS', 4)
 
 
 def _inputs():
   inputs = make_inputs(NUM_EXAMPLES)
-  inputs['gene'][[2, 7]] = np.nan
+  inputs['gene'][[2, 6]] = np.nan
   return inputs | {
     'present.word': np.arange(NUM_EXAMPLES) % 4 > 0,
     'id': np.array([f'p{n}' for n in range(NUM_EXAMPLES)]),
@@ -93,7 +93,7 @@ def test_tables_hold_the_posterior(model, workdir, tmp_path, few_rows):
   np.testing.assert_array_equal(table['mean_1'].to_numpy(), mean[:, 1])
 
 
-def test_a_subset_of_the_file_is_embedded(model, workdir, tmp_path):
+def test_a_subset_of_the_file_is_embedded(model, workdir, tmp_path, few_rows):
   arrays = _inputs() | {'label': np.arange(NUM_EXAMPLES)}
   folder = _write_folder(tmp_path / 'in', arrays)
   assert "got 'label'" in _refusal(
@@ -129,16 +129,18 @@ def test_what_is_generated_is_written_with_a_picture(
     assert picture.width > 4 * 3  # of the first part's examples
 
 
-def test_samples_of_the_prior_can_be_given_again(model, workdir, tmp_path):
+def test_samples_of_the_prior_can_be_given_again(
+  model, workdir, tmp_path, few_rows
+):
   output = tmp_path / 'out'
-  _use('generate', workdir, output=str(output), num_samples=9)
-  expected = model.as_given(model.sample(0, 9))
+  _use('generate', workdir, output=str(output), num_samples=8)
+  expected = model.as_given(model.sample(0, 8))
   for name in NAMES:
     found = np.load(output / f'{name}.npy', allow_pickle=False)
     np.testing.assert_array_equal(found, expected[name])
   assert (tmp_path / 'out.png').is_file()
   _use('embed', workdir, inputs=str(output), output=f'{tmp_path}/again.csv')
-  assert len((tmp_path / 'again.csv').read_text().splitlines()) == 10
+  assert len((tmp_path / 'again.csv').read_text().splitlines()) == 9
 
 
 # --- whole or not at all ------------------------------------------------------
@@ -149,7 +151,7 @@ def test_bad_examples_further_down_leave_nothing(
   suffix, workdir, small_networks, tmp_path, few_rows
 ):
   arrays = _inputs()
-  arrays['gene'][9, 0] = np.nan
+  arrays['gene'][7, 0] = np.nan
   folder = _write_folder(tmp_path / 'in', arrays)
   options = dict(inputs=str(folder), output=f'{tmp_path}/out{suffix}')
   work = usage.prepare('embed', workdir, options | {'checkpoint': 'final'})
@@ -165,7 +167,9 @@ def test_an_interruption_leaves_nothing(
     def check(self):
       raise KeyboardInterrupt
 
-  options = usage.check_options('generate', {'output': f'{tmp_path}/out.npz'})
+  options = usage.check_options(
+    'generate', {'output': f'{tmp_path}/out.npz', 'num_samples': 4}
+  )
   with pytest.raises(KeyboardInterrupt):
     usage.prepare('generate', workdir, options)(Interrupted())
   assert list(tmp_path.iterdir()) == []
