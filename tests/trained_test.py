@@ -13,7 +13,8 @@ from trained_world import NAMES, make_inputs, model, small_networks, workdir
 import mmjsd_jax
 from mmjsd_jax import inference, trained
 from mmjsd_jax.data import text
-from mmjsd_jax.examples import make_examples, make_specs
+from mmjsd_jax.data.declaration import ModalitySpec
+from mmjsd_jax.examples import as_given, make_examples, make_specs
 from mmjsd_jax.files import read_json, write_json
 from mmjsd_jax.snapshot import DamagedCheckpoint
 from mmjsd_jax.subsets import parse_subset
@@ -254,6 +255,26 @@ def test_each_function_is_compiled_once_for_a_bucket(model):
   for num_examples in (10, 9):
     assert compiled(num_examples) == (0, 0, 0)
   assert compiled(0, word=make_inputs(10)['word']) == (0, 0, 0)
+
+
+# --- users' own data ----------------------------------------------------------
+
+
+def test_vectors_and_texts_are_in_the_users_terms():
+  specs = (
+    ModalitySpec('gene', 'vector', shape=(2,), mean=(1.0, 2.0), std=(2.0, 4.0)),
+    ModalitySpec('word', 'text', alphabet=' ab', length=3, shape=(3,)),
+  )
+  inputs = {'gene': [[3, 2], [np.nan, np.nan]], 'word': ['b', ' ab']}
+  examples = make_examples(specs, inputs, {'word': np.array([True, False])})
+  np.testing.assert_array_equal(examples.inputs['gene'], [[1, 0], [0, 0]])
+  np.testing.assert_array_equal(examples.inputs['word'][0], [2, 0, 0])
+  np.testing.assert_array_equal(examples.present, [[1, 0], [1, 0]])
+  vectors = as_given(specs[0], np.array([[[1.0, 0.0]]]))
+  np.testing.assert_array_equal(vectors, [[[3, 2]]])
+  words = as_given(specs[1], np.eye(3)[[[0, 2, 1], [1, 1, 1]]])
+  assert words.tolist() == ['ba', 'aaa']
+  assert words.dtype == '<U3'
 
 
 # --- what is refused ----------------------------------------------------------
