@@ -86,7 +86,8 @@ def prepare(spec: ModalitySpec, values: np.ndarray) -> np.ndarray:
     values = values.astype(np.float64)
     if spec.mean:
       values = (values - np.array(spec.mean)) / np.array(spec.std)
-    values = values.astype(np.float32)
+    with np.errstate(over='ignore'):  # refused below
+      values = values.astype(np.float32)
   if values.shape[1:] != spec.shape:
     raise ValueError(
       f'{spec.name} must have shape [N, {_listed(spec.shape)}]; got'
