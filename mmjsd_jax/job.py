@@ -12,7 +12,7 @@ import numpy as np
 from mmjsd_jax import config as configuration
 from mmjsd_jax import workdir as workdirs
 from mmjsd_jax.architecture import make_modalities, weights_by_size
-from mmjsd_jax.data import mnist_svhn_text, polymnist
+from mmjsd_jax.data import gaps, mnist_svhn_text, polymnist
 from mmjsd_jax.data.dataset import (
   Dataset,
   Split,
@@ -93,6 +93,8 @@ def prepare(
     config.data.num_validation,
     config.data.seed,
   )
+  if isinstance(training, Split):
+    training = _with_gaps(config, dataset, training)
   check_batch(config.train.batch_size, training.num_examples)
   num_steps = configuration.num_steps(config, training.num_examples)
   workdirs.check_data(workdir, dataset)
@@ -106,7 +108,7 @@ def prepare(
     training=training,
     validation=validation,
     model=model,
-    settings=_make_settings(config, model, num_steps),
+    settings=_make_settings(config, model, num_steps, training),
     inception=inception,
   )
   for line in (
@@ -136,7 +138,9 @@ def with_numbers(
     config=config,
     workdir=workdir,
     command=command,
-    settings=_make_settings(config, job.model, job.settings.num_steps),
+    settings=_make_settings(
+      config, job.model, job.settings.num_steps, job.training
+    ),
   )
 
 
@@ -293,6 +297,30 @@ def _hold_out(
   )
 
 
+def _with_gaps(
+  config: ml_collections.ConfigDict, dataset: Dataset, training: Split
+) -> Split:
+  """The training tuples without what is to be missing of them."""
+  options = config.data
+  if options.missing:
+    training = gaps.take_away(
+      training,
+      options.missing,
+      how=options.missing_how,
+      num_classes=dataset.num_classes,
+      seed=options.seed,
+    )
+  if options.incomplete == 'keep':
+    return training
+  rows = gaps.complete(training)
+  if not rows.size:
+    raise ValueError(
+      "config.data.incomplete must be 'keep', as none of the "
+      f"{training.num_examples} training tuples is complete; got 'drop'"
+    )
+  return training.keep(rows)._replace(present={})
+
+
 def _make_model(
   config: ml_collections.ConfigDict,
   dataset: Dataset,
@@ -303,7 +331,7 @@ def _make_model(
     if isinstance(training, Streamed):
       training = training.take(spread(training, 1000))
     colours = {
-      name: _median_colour(items)
+      name: _median_colour(training.items_of(name))
       for name, items in training.inputs.items()
       if items.shape[-1:] == (3,)
     }
@@ -332,7 +360,10 @@ def _median_colour(images: np.ndarray) -> tuple[float, ...]:
 
 
 def _make_settings(
-  config: ml_collections.ConfigDict, model: Model, num_steps: int
+  config: ml_collections.ConfigDict,
+  model: Model,
+  num_steps: int,
+  training: Split | Streamed,
 ) -> Settings:
   ones = (1.0,) * len(model.modalities)
   weights = tuple(config.objective.likelihood_weights)
@@ -352,4 +383,5 @@ def _make_settings(
     checkpoint_every=config.train.checkpoint_every,
     non_finite=config.train.non_finite,
     shard_params=config.train.shard_params,
+    gaps=tuple(training.present) if isinstance(training, Split) else (),
   )
