@@ -356,6 +356,7 @@ def _run(results: Results) -> Table:
       f'{data["num_train"]:,} training, {data["num_test"]:,} test'
       + _measured_on(results),
     ),
+    *((('missing in training', text),) if (text := _missing(results)) else ()),
     ('data fingerprint (SHA-256)', data['fingerprint']),
     (
       'training',
@@ -405,6 +406,23 @@ def _measured_on(results: Results) -> str:
   if not tables.is_number(used) or used >= results['data']['num_test']:
     return ''
   return f', of which {used:,}, drawn at random, were measured on'
+
+
+def _missing(results: Results) -> str:
+  """What training tuples lack, and which were left out; '' for nothing."""
+  said = []
+  options = get(results, 'config', 'data')
+  if asked := get(options, 'missing'):
+    how = get(options, 'missing_how').replace('_', ' ')
+    said.append(f'{_percent(asked)} of modalities to be taken away, {how}')
+  if missing := get(results, 'data', 'missing'):
+    shares = missing['modalities'].items()
+    each = ', '.join(f'{name} {_percent(share)}' for name, share in shares)
+    said.append(f'{_percent(missing["share"])} are missing ({each})')
+    said.append(f'{missing["num_complete"]:,} tuples are complete')
+  if get(options, 'incomplete') == 'drop':
+    said.append('incomplete tuples were left out')
+  return '; '.join(said)
 
 
 def _objective_line(results: Results) -> str:

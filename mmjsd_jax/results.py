@@ -12,6 +12,8 @@ import jax
 
 from mmjsd_jax import __version__, curves, figures, hosts, published, report
 from mmjsd_jax import config as configuration
+from mmjsd_jax.data import gaps
+from mmjsd_jax.data.dataset import Split, Streamed
 from mmjsd_jax.evaluation.samples import FigureSamples
 from mmjsd_jax.files import file_name, write_json
 from mmjsd_jax.job import Job
@@ -58,6 +60,7 @@ def make_results(
       'substituted': job.dataset.substituted,
       'fingerprint': job.dataset.fingerprint,
       'num_train': job.training.num_examples,
+      'missing': _missing(job.training),
       'num_validation': job.config.data.num_validation,
       'num_test': num_test,
       'modalities': list(job.dataset.modalities),
@@ -157,6 +160,11 @@ def training_block(
 def now() -> str:
   """The time in UTC, ISO 8601."""
   return datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds')
+
+
+def _missing(training: Split | Streamed) -> dict[str, Any] | None:
+  """What training tuples lack, as `gaps.summary` tells it."""
+  return gaps.summary(training) if isinstance(training, Split) else None
 
 
 def _environment() -> dict[str, Any]:

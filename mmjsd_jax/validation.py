@@ -30,6 +30,8 @@ POPULATION_KEYS = {
   'learning_rate': 'train.learning_rate',
 }
 _POPULATION = tuple(f'population.{name}' for name in POPULATION_KEYS)
+# Data sets whose tuples have all modalities, unless some are taken away.
+_COMPLETE = ('polymnist', 'mnist_svhn_text')
 # 4 GB of float32, before anything is decoded.
 _MAX_LATENTS = 2**30
 
@@ -140,6 +142,12 @@ def check_modalities(values: Values, modalities: tuple[str, ...]) -> None:
     values['evaluation.condition_on'],
   )
   _require(
+    len(used) > 1 or not values['data.missing'],
+    'data.missing',
+    f'0, as every tuple keeps a modality and {used} is the only one',
+    values['data.missing'],
+  )
+  _require(
     'text' in used or values['model.text_likelihood'] == 'categorical',
     'model.text_likelihood',
     f"'categorical', as none of {used} is text",
@@ -201,6 +209,12 @@ def _check_data(values: Values) -> None:
       'data.stream, data.dir',
       'False, or True and the folder of a prepared copy',
       (True, ''),
+    )
+    _require(
+      not values['data.missing'],
+      'data.missing',
+      '0 with data.stream = True, as streamed tuples are complete',
+      values['data.missing'],
     )
   declared = values['data.declaration']
   if values['data.name'] == 'custom':
@@ -397,6 +411,10 @@ def _without_effect(
   }[name]
   for key in idle:
     yield key, f'data.name = {name!r}'
+  if not values['data.missing']:
+    yield 'data.missing_how', 'data.missing = 0'
+    if name in _COMPLETE:
+      yield 'data.incomplete', f'data.missing = 0 and data.name = {name!r}'
   if values['data.stream']:
     yield 'data.allow_download', 'data.stream = True'
   if source in ('embedded', 'idx'):

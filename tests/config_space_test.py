@@ -117,6 +117,10 @@ SPACE = {
   'data.pairing': _choices('min', 'all'),
   'data.stream': Values((False,), (True, None)),  # True needs data.dir
   'data.num_validation': Values((0, 1, 56), (-1, 64, 2**40, True, None)),
+  'data.missing': Values((0.0, 0.5, 1), (-0.1, 1.1, math.nan, True, None)),
+  # Of no effect without `data.missing`: see `APART`.
+  'data.missing_how': Values(('at_random',), ('by_digit', '', None)),
+  'data.incomplete': Values(('keep',), ('dropped', '', None)),
   'model.latent_dim': SIZE,
   'model.hidden_dim': SIZE,
   'model.style_dim': _tuples([(0, 1, 2), (4,) * 5], -1, 1.5, 4097, 2**40),
@@ -239,6 +243,10 @@ APART = [
   ('objective.style_weights', {'objective.style_weights': (2.0,) * 5}),
   ('data.num_pairings', {'data.num_pairings': 2}),
   ('data.pairing', {'data.pairing': 'all'}),
+  ('data.missing_how', {'data.missing_how': 'by_class'}),
+  ('data.incomplete', {'data.incomplete': 'drop'}),
+  ('data.incomplete', {'data.incomplete': 'drop', 'data.missing': 1.0}),
+  ('data.missing', {'data.missing': 0.5, 'data.modalities': ('m1',)}),
   ('model.text_likelihood', {'model.text_likelihood': 'as_released'}),
   *(
     (key, {'data.name': 'mnist_svhn_text', **changes})
@@ -266,6 +274,7 @@ APART = [
       ('data.stream', {'data.dir': ''}),
       ('data.stream', {'data.name': 'mnist_svhn_text'}),
       ('data.allow_download', {'data.allow_download': True}),
+      ('data.missing', {'data.missing': 0.5}),
       ('population.together', {'population.seed': '0,1'}),
     ]
   ),
@@ -327,6 +336,7 @@ APART = [
 ]
 # Known only from the data, and refused as soon as they are there.
 NEEDS_DATA = {
+  'data.incomplete',
   'data.num_validation',
   'train.batch_size',
   'train.num_epochs',
@@ -579,7 +589,8 @@ def _traced(model, settings):
     modality.name: jax.ShapeDtypeStruct((64, *modality.shape), jnp.uint8)
     for modality in model.modality_list
   }
-  data = order.Data(inputs, {})
+  mask = jax.ShapeDtypeStruct((64,), bool)
+  data = order.Data(inputs, {}, dict.fromkeys(settings.gaps, mask))
   hyper, epoch = jax.eval_shape(
     lambda: (
       members.stack_hypers([settings], mesh),

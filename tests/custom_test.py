@@ -94,7 +94,7 @@ def test_rows_that_are_nan_in_part_are_absent_where_so_wanted():
   arrays = {'a': values, 'b': _vectors()}
   with pytest.raises(ValueError, match='got 1 rows .* row 2, in column 1'):
     make_dataset(arrays, split=HALVES)
-  found = make_dataset(arrays, split=HALVES, incomplete='absent')
+  found = make_dataset(arrays, split=HALVES, partial_rows='absent')
   np.testing.assert_array_equal(found.train.present['a'], [1, 0, 1])
 
 
@@ -316,7 +316,11 @@ def test_texts_are_restored_from_scores():
       "split must be there for all 6 examples; got 2, not id '0'",
     ),
     ({'a': _vectors()}, {'test_share': 1.5}, 'test_share must be above 0'),
-    ({'a': _vectors()}, {'incomplete': 'fill'}, 'incomplete must be one of'),
+    (
+      {'a': _vectors()},
+      {'partial_rows': 'fill'},
+      'partial_rows must be one of',
+    ),
     ({}, {}, r'one at least; got \(\)'),
   ],
 )

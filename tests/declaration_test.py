@@ -35,7 +35,7 @@ def test_a_declaration_survives_json():
     id='patient',
     labels=Source('{split}.csv', 'class'),
     test_share=0.5,
-    incomplete='absent',
+    partial_rows='absent',
   )
   assert from_json(full.to_json()) == full
 
@@ -139,7 +139,7 @@ def _source(**changes):
       'key of labels must be the name of a column',
     ),
     (Declaration((GENES,), test_share=0.0), 'test_share must be above 0'),
-    (Declaration((GENES,), incomplete='fill'), 'incomplete must be one of'),
+    (Declaration((GENES,), partial_rows='fill'), 'partial_rows must be one of'),
   ],
 )
 def test_what_cannot_be_is_refused_by_name(declaration, message):

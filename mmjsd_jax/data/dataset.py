@@ -36,6 +36,15 @@ class Split(NamedTuple):
     """N."""
     return len(self.labels)
 
+  def items_of(self, name: str) -> np.ndarray:
+    """A modality's stored items, without those that only fill gaps."""
+    if name not in self.present:
+      return self.inputs[name]
+    rows = np.flatnonzero(self.present[name])
+    if name in self.tables:
+      rows = np.unique(self.tables[name][rows])
+    return self.inputs[name][rows]
+
   def keep(self, rows: np.ndarray) -> 'Split':
     """The tuples `rows`; items that a table points to are not copied."""
     return Split(

@@ -22,7 +22,7 @@ LIKELIHOODS = {
   'text': ('categorical',),
 }
 KINDS = tuple(LIKELIHOODS)
-INCOMPLETE = ('refuse', 'absent')
+PARTIAL_ROWS = ('refuse', 'absent')
 SPLITS = ('train', 'test')
 # Standard deviation of normal, scale of laplace; 0.75 is the papers'.
 _SCALES = {'normal': 1.0, 'laplace': 0.75}
@@ -125,7 +125,7 @@ class Declaration(NamedTuple):
     labels: classes, as numbers or strings; None is none.
     split: 'train' or 'test' of every example; None draws the test part.
     test_share: of the examples, that are drawn for the test part.
-    incomplete: what becomes of rows of a vector of which only a part is NaN:
+    partial_rows: what becomes of rows of a vector of which only a part is NaN:
       'refuse', or 'absent' as if all were.
   """
 
@@ -134,7 +134,7 @@ class Declaration(NamedTuple):
   labels: Source | None = None
   split: Source | None = None
   test_share: float = 0.2
-  incomplete: str = INCOMPLETE[0]
+  partial_rows: str = PARTIAL_ROWS[0]
 
   @property
   def specs(self) -> tuple[ModalitySpec, ...]:
@@ -208,10 +208,10 @@ def check(declaration: Declaration) -> None:
     len(set(names)) == len(names), 'modalities', 'of distinct names', names
   )
   _require(
-    declaration.incomplete in INCOMPLETE,
-    'incomplete',
-    f'one of {INCOMPLETE}',
-    declaration.incomplete,
+    declaration.partial_rows in PARTIAL_ROWS,
+    'partial_rows',
+    f'one of {PARTIAL_ROWS}',
+    declaration.partial_rows,
   )
   check_share(declaration.test_share)
   by_split = declaration.is_by_split

@@ -59,7 +59,7 @@ def load(
     split=found.get(_SPLIT),
     test_share=declaration.test_share,
     seed=seed,
-    incomplete=declaration.incomplete,
+    partial_rows=declaration.partial_rows,
   )
 
 
