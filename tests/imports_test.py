@@ -77,6 +77,7 @@ TABLE = (
   Entry('rules', ()),
   Entry('validation', ()),
   Entry('config', ('ml_collections',)),
+  Entry('examples', ('numpy',)),
   # Running.
   Entry('hosts', ('jax', 'numpy')),
   Entry('order', ('jax',)),
@@ -117,6 +118,7 @@ TABLE = (
   Entry('workdir', ('ml_collections',)),
   Entry('job', ('numpy', 'ml_collections')),
   Entry('results', ('jax',)),
+  Entry('trained', (*_MATHS, 'ml_collections')),
   Entry('run', ('jax',)),
   Entry('sweep_run', ('jax',)),
   Entry('population', ('jax', 'ml_collections')),
@@ -272,9 +274,11 @@ def test_imports_downwards_are_allowed(module: str, source: str):
   assert _violations(module, source) == []
 
 
-def test_init_files_import_nothing():
+def test_init_files_import_nothing_by_themselves():
   for path in PACKAGE.rglob('__init__.py'):
-    assert _imports(ast.parse(path.read_text(encoding='utf-8'))) == [], path
+    for found in _imports(ast.parse(path.read_text(encoding='utf-8'))):
+      is_later = found.in_function or found.for_types
+      assert is_later or found.module.startswith('typing.'), (path, found)
 
 
 def test_objectives_load_no_training_machinery():
