@@ -25,7 +25,7 @@ def default() -> ml_collections.ConfigDict:
 
   data = config.data = ml_collections.ConfigDict()
   data.name = 'polymnist'
-  # Of 'custom', users' own data: Declaration.to_json() of data/declaration.py.
+  # Of 'custom', users' own files: Declaration.to_json() of data/declaration.py.
   data.declaration = ''
   data.digits = 'auto'  # where the digits come from: digits.SOURCES
   # Folder of the digits' files, or of one's own; '' looks where README says.

@@ -13,7 +13,7 @@ import numpy as np
 from mmjsd_jax import config as configuration
 from mmjsd_jax import workdir as workdirs
 from mmjsd_jax.architecture import make_modalities, weights_by_size
-from mmjsd_jax.data import gaps, mnist_svhn_text, own_files, polymnist
+from mmjsd_jax.data import custom, gaps, mnist_svhn_text, own_files, polymnist
 from mmjsd_jax.data.dataset import (
   Dataset,
   Split,
@@ -69,8 +69,17 @@ def prepare(
   *,
   mode: str,
   command: str,
+  dataset: Dataset | None = None,
 ) -> Job:
   """Checks everything that can be checked before any work is done.
+
+  Args:
+    config: of the run.
+    workdir: its folder.
+    mode: 'train_and_evaluate', 'train' or 'evaluate'.
+    command: that gives the same run again, for the report.
+    dataset: of `custom.make_dataset`, in memory; None loads what the
+      configuration says.
 
   Raises:
     ValueError: a configuration that cannot work, data that are not what they
@@ -88,7 +97,7 @@ def prepare(
       raise ValueError(
         f'config.evaluation.inception_weights: {error}'
       ) from None
-  dataset = _load(config)
+  dataset = _load(config) if dataset is None else _given(config, dataset)
   check(dataset)
   training, validation = _hold_out(
     dataset.streamed or dataset.train,
@@ -271,6 +280,17 @@ def make_settings(
   )
 
 
+def _given(config: ml_collections.ConfigDict, dataset: Dataset) -> Dataset:
+  """A data set in memory, with the modalities that are named."""
+  if (config.data.name, config.data.declaration) != (custom.NAME, ''):
+    raise ValueError(
+      f'config.data.name, declaration must be {custom.NAME!r} and empty with a '
+      f'data set in memory; got {config.data.name!r} and '
+      f'{config.data.declaration!r}'
+    )
+  return _chosen(config, dataset)
+
+
 def _load(config: ml_collections.ConfigDict) -> Dataset:
   """The data set, with the modalities that the configuration names."""
   if config.data.stream:
@@ -284,7 +304,12 @@ def _load(config: ml_collections.ConfigDict) -> Dataset:
       directory=config.data.dir, options=options
     )
     return _chosen(config, streamed)
-  if config.data.name == 'custom':
+  if config.data.name == custom.NAME:
+    if not config.data.declaration:
+      raise ValueError(
+        'config.data.declaration must be a declaration, unless a data set in '
+        "memory is given to job.prepare; got ''"
+      )
     return _chosen(
       config,
       own_files.load(

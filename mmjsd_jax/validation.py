@@ -247,7 +247,9 @@ def _check_data(values: Values) -> None:
 
 
 def _specs(values: Values) -> tuple[ModalitySpec, ...]:
-  """Of the modalities that are declared."""
+  """Of the modalities that are declared; () of data in memory."""
+  if not values['data.declaration']:
+    return ()
   try:
     return from_json(values['data.declaration']).specs
   except ValueError as error:
@@ -443,6 +445,8 @@ def _check_some_modalities(values: Values) -> None:
   """`check_modalities` of those that the data set may turn out to have."""
   possible: list[tuple[str, ...]] = [polymnist.MODALITIES]
   if values['data.name'] == 'custom':
+    if not values['data.declaration']:
+      return  # known when the data are there
     possible = [tuple(spec.name for spec in _specs(values))]
   if values['data.name'] == 'mnist_svhn_text':
     possible = [mnist_svhn_text.MODALITIES]

@@ -30,7 +30,7 @@ from mmjsd_jax.sweep_curves import Chart
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 _SOURCES = [
   path
-  for folder in ('mmjsd_jax', 'configs', 'docs', 'benchmarks')
+  for folder in ('mmjsd_jax', 'configs', 'docs', 'examples', 'benchmarks')
   for path in sorted((_ROOT / folder).rglob('*.py'))
 ]
 

@@ -98,6 +98,16 @@ def prepare(spec: ModalitySpec, values: np.ndarray) -> np.ndarray:
   return values
 
 
+def undo(spec: ModalitySpec, prepared: np.ndarray) -> np.ndarray:
+  """What `prepare` was given, from what it gave: images are as they are."""
+  if spec.kind == 'text':
+    words = text.decode(prepared.reshape(-1, spec.length), spec.alphabet)
+    return np.array(words).reshape(prepared.shape[:-1])
+  if spec.mean:
+    return prepared * np.array(spec.std) + np.array(spec.mean)
+  return prepared
+
+
 def restore(spec: ModalitySpec, decoded: np.ndarray) -> np.ndarray:
   """What a decoder gives, in the units of the user.
 
@@ -112,16 +122,12 @@ def restore(spec: ModalitySpec, decoded: np.ndarray) -> np.ndarray:
   """
   decoded = np.asarray(decoded)
   if spec.kind == 'text':
-    codes = np.argmax(decoded, axis=-1)
-    words = text.decode(codes.reshape(-1, spec.length), spec.alphabet)
-    return np.array(words).reshape(codes.shape[:-1])
+    return undo(spec, np.argmax(decoded, axis=-1))
   if spec.likelihood == 'bernoulli':
     return 1 / (1 + np.exp(-decoded))
   if spec.likelihood == 'normal_learned':
     decoded = decoded[..., 0]
-  if spec.mean:
-    return decoded * np.array(spec.std) + np.array(spec.mean)
-  return decoded
+  return undo(spec, decoded)
 
 
 def log_scale_sum(spec: ModalitySpec) -> float:
