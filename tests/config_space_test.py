@@ -281,7 +281,7 @@ APART = [
       ('evaluation.condition_on', {'evaluation.condition_on': 'm0'}),
     ]
   ),
-  ('data.declaration', {'data.name': 'custom'}),
+  ('data.declaration', {'data.name': 'custom', 'data.digits': 'auto'}),
   *(
     (
       next(iter(changes)),
@@ -792,6 +792,7 @@ def _arguments(*names):
   [
     ('polymnist', ('paper', 'smoke')),
     ('mnist_svhn_text', ('paper', 'ms', 'smoke')),
+    ('custom', ()),
   ],
 )
 def test_config_files_are_valid_with_every_argument(name, arguments):
