@@ -134,7 +134,7 @@ SPACE = {
   'data.pairing': _choices('min', 'all'),
   'data.stream': Values((False,), (True, None)),  # True needs data.dir
   'data.num_validation': Values((0, 1, 56), (-1, 64, 2**40, True, None)),
-  'data.missing': Values((0.0, 0.5, 1), (-0.1, 1.1, math.nan, True, None)),
+  'data.missing': _numbers(0.0, 1.0),
   # Of no effect without `data.missing`: see `APART`.
   'data.missing_how': Values(('at_random',), ('by_digit', '', None)),
   'data.incomplete': Values(('keep',), ('dropped', '', None)),

@@ -22,7 +22,7 @@ def taken(split, share, *, how='at_random', seed=0):
 @pytest.mark.parametrize('share', [0.2, 0.5, 0.8, 1.0])
 def test_the_share_is_as_asked_but_for_what_is_given_back(share):
   split = taken(split_of(), share)
-  there = gaps.masks(split)
+  there = gaps.masks(split, NAMES)
   assert there.any(axis=0).all()
   # Five standard errors of N * M draws.
   expected, error = share - share**4 / 4, 2.5 / np.sqrt(there.size)
@@ -40,7 +40,7 @@ def test_the_share_is_as_asked_but_for_what_is_given_back(share):
 @pytest.mark.parametrize('share', [0.2, 0.5, 0.8])
 def test_by_class_the_share_rises_with_the_class(share):
   split = split_of()
-  there = gaps.masks(taken(split, share, how='by_class'))
+  there = gaps.masks(taken(split, share, how='by_class'), NAMES)
   of_class = np.array(
     [1 - there[:, split.labels == c].mean() for c in range(10)]
   )
@@ -53,7 +53,7 @@ def test_by_class_the_share_rises_with_the_class(share):
 def test_draws_are_those_of_the_seed():
   split = split_of(100)
   first, again, other = (
-    gaps.masks(taken(split, 0.5, seed=seed)) for seed in (0, 0, 1)
+    gaps.masks(taken(split, 0.5, seed=seed), NAMES) for seed in (0, 0, 1)
   )
   np.testing.assert_array_equal(first, again)
   assert (first != other).any()
@@ -68,7 +68,7 @@ def test_nothing_asked_for_leaves_the_split_as_it_was():
 def test_what_was_missing_before_is_not_given_back():
   absent = np.zeros(100, bool)
   split = taken(split_of(100, present={'m0': absent, 'm1': absent}), 1.0)
-  there = gaps.masks(split)
+  there = gaps.masks(split, NAMES)
   assert not there[:2].any()
   np.testing.assert_array_equal(there.sum(axis=0), 1)
   assert there[2].any() and there[3].any()

@@ -3,6 +3,7 @@
 Legend: M modalities, N tuples.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,24 @@ HOW = ('at_random', 'by_class')
 INCOMPLETE = ('keep', 'drop')
 
 
-def masks(split: Split) -> np.ndarray:
-  """Which modalities every tuple has. Bool, shape [M, N]."""
+def masks(split: Split, modalities: Sequence[str]) -> np.ndarray:
+  """Which of the modalities every tuple has. Bool, shape [M, N]."""
   everywhere = np.ones(split.num_examples, bool)
-  return np.stack([split.present.get(m, everywhere) for m in split.inputs])
+  return np.stack([split.present.get(name, everywhere) for name in modalities])
+
+
+def having(
+  split: Split, modalities: Sequence[str], subsets: np.ndarray
+) -> np.ndarray:
+  """Which tuples have all modalities of a subset. Bool, shape [S, N].
+
+  Args:
+    split: N tuples.
+    modalities: names, M of them.
+    subsets: membership rows. Bool, shape [S, M].
+  """
+  there = masks(split, modalities)
+  return np.stack([there[row].all(axis=0) for row in subsets])
 
 
 def take_away(
@@ -42,7 +57,7 @@ def take_away(
     ValueError: 'by_class' where a class is unknown.
   """
   rng = np.random.default_rng(seed).spawn(1)[0]
-  before = masks(split)
+  before = masks(split, tuple(split.inputs))
   left = before & (
     rng.random(before.shape) >= _shares(split, share, how, num_classes)
   )
@@ -57,7 +72,8 @@ def take_away(
 
 def complete(split: Split) -> np.ndarray:
   """The tuples that have all modalities. Integers [N']."""
-  return np.flatnonzero(masks(split).all(axis=0))
+  there = masks(split, tuple(split.inputs))
+  return np.flatnonzero(there.all(axis=0))
 
 
 def summary(split: Split) -> dict[str, Any] | None:
@@ -69,7 +85,7 @@ def summary(split: Split) -> dict[str, Any] | None:
   """
   if not split.present:
     return None
-  there = masks(split)
+  there = masks(split, tuple(split.inputs))
   absent = 1 - there.mean(axis=1)
   return {
     'share': float(absent.mean()),
