@@ -263,6 +263,7 @@ def sample_figures(
     name: items
     for name, items in samples.originals.items()
     if can_be_shown(items, num_axes=1)
+    and can_be_shown(samples.prior[name], num_axes=1)
   }
   if not originals:
     return {}

@@ -35,7 +35,7 @@ def complete(
   spec = spec.with_defaults()
   if spec.kind == 'text':
     words = [str(word) for word in values]
-    alphabet = spec.alphabet or ''.join(sorted({' ', *''.join(words)}))
+    alphabet = spec.alphabet or _alphabet(words)
     length = spec.length or max(1, *map(len, words))
     if len(alphabet) > 256:
       raise ValueError(
@@ -109,24 +109,20 @@ def undo(spec: ModalitySpec, prepared: np.ndarray) -> np.ndarray:
 
 
 def restore(spec: ModalitySpec, decoded: np.ndarray) -> np.ndarray:
-  """What a decoder gives, in the units of the user.
+  """What a model decodes, in the units of the user.
 
   Args:
     spec: of the modality, completed.
-    decoded: the likelihood's parameter. Shape [..., *shape], of texts
-      [..., L, characters], of a learned scale [..., C, 2].
+    decoded: of `Model.decode`: means [..., *shape], of texts scores
+      [..., L, characters].
 
   Returns:
-    Means of vectors and images, probabilities for bernoulli: [..., *shape]; the
-    likeliest texts, as strings: [...].
+    Means of vectors and images, [..., *shape]; the likeliest texts, as strings,
+    [...].
   """
   decoded = np.asarray(decoded)
   if spec.kind == 'text':
-    return undo(spec, np.argmax(decoded, axis=-1))
-  if spec.likelihood == 'bernoulli':
-    return 1 / (1 + np.exp(-decoded))
-  if spec.likelihood == 'normal_learned':
-    decoded = decoded[..., 0]
+    decoded = np.argmax(decoded, axis=-1)
   return undo(spec, decoded)
 
 
@@ -137,6 +133,14 @@ def log_scale_sum(spec: ModalitySpec) -> float:
   0 where nothing was standardised.
   """
   return math.fsum(map(math.log, spec.std))
+
+
+def _alphabet(words: Sequence[str]) -> str:
+  """The papers' where it is enough: figures are written in that."""
+  characters = {' ', *''.join(words)}
+  if characters <= set(text.ALPHABET):
+    return text.ALPHABET
+  return ''.join(sorted(characters))
 
 
 def _mean_and_std(column: np.ndarray) -> tuple[float, float]:

@@ -30,6 +30,7 @@ from flax import linen as nn
 
 from mmjsd_jax import files
 from mmjsd_jax.data.dataset import Dataset, Split
+from mmjsd_jax.data.text import ALPHABET
 from mmjsd_jax.evaluation import classifier_cache
 from mmjsd_jax.evaluation.classifier_cache import Classifiers, Params
 from mmjsd_jax.evaluation.classifier_tasks import Task, reads, task_of
@@ -157,9 +158,16 @@ def without_classifier(dataset: Dataset) -> dict[str, str]:
   if not dataset.num_classes:
     return dict.fromkeys(dataset.modalities, 'the data set has no labels')
   found = {}
+  foreign = {
+    spec.name
+    for spec in dataset.specs
+    if spec.kind == 'text' and spec.alphabet != ALPHABET
+  }
   for modality in dataset.modalities:
     items = dataset.train.inputs[modality]
-    if not reads(items):
+    if modality in foreign:
+      found[modality] = 'there is no classifier for its alphabet'
+    elif not reads(items):
       shape = list(items.shape[1:])
       found[modality] = f'there is no classifier for {items.dtype} {shape}'
     elif not all(
