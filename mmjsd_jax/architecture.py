@@ -166,6 +166,9 @@ def _custom(
     _to_float(spec),
     _log_likelihood(spec),
     weight=spec.weight,
+    mean={'bernoulli': jax.nn.sigmoid, 'normal_learned': _without_scale}.get(
+      spec.likelihood
+    ),
   )
 
 
@@ -217,6 +220,10 @@ def _to_float(spec: ModalitySpec) -> ArrayFn:
   if spec.kind == 'text':
     return functools.partial(text.to_float, num_symbols=len(spec.alphabet))
   return pixels_to_float if spec.kind == 'image' else _as_float
+
+
+def _without_scale(decoded: jax.Array) -> jax.Array:
+  return decoded[..., 0]
 
 
 def _as_float(x: jax.Array) -> jax.Array:

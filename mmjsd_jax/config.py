@@ -25,7 +25,7 @@ def default() -> ml_collections.ConfigDict:
 
   data = config.data = ml_collections.ConfigDict()
   data.name = 'polymnist'
-  # Of 'custom', users' own data: Declaration.to_json() of data/declaration.py.
+  # Of 'custom', users' own files: Declaration.to_json() of data/declaration.py.
   data.declaration = ''
   data.digits = 'auto'  # where the digits come from: digits.SOURCES
   # Folder of the digits' files, or of one's own; '' looks where README says.
@@ -40,6 +40,10 @@ def default() -> ml_collections.ConfigDict:
   # The training split stays on the disk: in data.dir lies a prepared copy.
   data.stream = False
   data.num_validation = 0  # training tuples held out to choose the best step
+  # Share of modalities of training tuples that is taken away; each keeps one.
+  data.missing = 0.0
+  data.missing_how = 'at_random'  # 'by_class': rising with the class
+  data.incomplete = 'keep'  # or 'drop': train on complete tuples alone
 
   config.model = ml_collections.ConfigDict()
   config.model.latent_dim = 512  # D; MoPoE, App. D

@@ -13,7 +13,7 @@ import numpy as np
 from mmjsd_jax import config as configuration
 from mmjsd_jax import workdir as workdirs
 from mmjsd_jax.architecture import make_modalities, weights_by_size
-from mmjsd_jax.data import mnist_svhn_text, own_files, polymnist
+from mmjsd_jax.data import custom, gaps, mnist_svhn_text, own_files, polymnist
 from mmjsd_jax.data.dataset import (
   Dataset,
   Split,
@@ -69,8 +69,17 @@ def prepare(
   *,
   mode: str,
   command: str,
+  dataset: Dataset | None = None,
 ) -> Job:
   """Checks everything that can be checked before any work is done.
+
+  Args:
+    config: of the run.
+    workdir: its folder.
+    mode: 'train_and_evaluate', 'train' or 'evaluate'.
+    command: that gives the same run again, for the report.
+    dataset: of `custom.make_dataset`, in memory; None loads what the
+      configuration says.
 
   Raises:
     ValueError: a configuration that cannot work, data that are not what they
@@ -88,13 +97,15 @@ def prepare(
       raise ValueError(
         f'config.evaluation.inception_weights: {error}'
       ) from None
-  dataset = _load(config)
+  dataset = _load(config) if dataset is None else _given(config, dataset)
   check(dataset)
   training, validation = _hold_out(
     dataset.streamed or dataset.train,
     config.data.num_validation,
     config.data.seed,
   )
+  if isinstance(training, Split):
+    training = _with_gaps(config, dataset, training)
   check_batch(config.train.batch_size, training.num_examples)
   num_steps = configuration.num_steps(config, training.num_examples)
   workdirs.check_data(workdir, dataset)
@@ -113,7 +124,7 @@ def prepare(
     training=training,
     validation=validation,
     model=model,
-    settings=make_settings(config, model, num_steps),
+    settings=make_settings(config, model, num_steps, training),
     inception=inception,
   )
   for line in (
@@ -143,7 +154,9 @@ def with_numbers(
     config=config,
     workdir=workdir,
     command=command,
-    settings=make_settings(config, job.model, job.settings.num_steps),
+    settings=make_settings(
+      config, job.model, job.settings.num_steps, job.training
+    ),
   )
 
 
@@ -235,9 +248,15 @@ def make_model(
 
 
 def make_settings(
-  config: ml_collections.ConfigDict, model: Model, num_steps: int
+  config: ml_collections.ConfigDict,
+  model: Model,
+  num_steps: int,
+  training: Split | Streamed | None = None,
 ) -> Settings:
-  """What training does, by the configuration, in so many steps."""
+  """What training does, by the configuration, in so many steps.
+
+  `training` says which modalities have gaps; None is none.
+  """
   weights = tuple(config.objective.likelihood_weights)
   if not weights and config.objective.weigh_by_size:
     weights = weights_by_size(model.modality_list)
@@ -257,7 +276,19 @@ def make_settings(
     checkpoint_every=config.train.checkpoint_every,
     non_finite=config.train.non_finite,
     shard_params=config.train.shard_params,
+    gaps=tuple(training.present) if isinstance(training, Split) else (),
   )
+
+
+def _given(config: ml_collections.ConfigDict, dataset: Dataset) -> Dataset:
+  """A data set in memory, with the modalities that are named."""
+  if (config.data.name, config.data.declaration) != (custom.NAME, ''):
+    raise ValueError(
+      f'config.data.name, declaration must be {custom.NAME!r} and empty with a '
+      f'data set in memory; got {config.data.name!r} and '
+      f'{config.data.declaration!r}'
+    )
+  return _chosen(config, dataset)
 
 
 def _load(config: ml_collections.ConfigDict) -> Dataset:
@@ -273,7 +304,12 @@ def _load(config: ml_collections.ConfigDict) -> Dataset:
       directory=config.data.dir, options=options
     )
     return _chosen(config, streamed)
-  if config.data.name == 'custom':
+  if config.data.name == custom.NAME:
+    if not config.data.declaration:
+      raise ValueError(
+        'config.data.declaration must be a declaration, unless a data set in '
+        "memory is given to job.prepare; got ''"
+      )
     return _chosen(
       config,
       own_files.load(
@@ -383,10 +419,34 @@ def _first_colours(
   if isinstance(training, Streamed):
     training = training.take(spread(training, 1000))
   return {
-    name: _median_colour(items)
+    name: _median_colour(training.items_of(name))
     for name, items in training.inputs.items()
     if items.shape[-1:] == (3,)
   }
+
+
+def _with_gaps(
+  config: ml_collections.ConfigDict, dataset: Dataset, training: Split
+) -> Split:
+  """The training tuples without what is to be missing of them."""
+  options = config.data
+  if options.missing:
+    training = gaps.take_away(
+      training,
+      options.missing,
+      how=options.missing_how,
+      num_classes=dataset.num_classes,
+      seed=options.seed,
+    )
+  if options.incomplete == 'keep':
+    return training
+  rows = gaps.complete(training)
+  if not rows.size:
+    raise ValueError(
+      "config.data.incomplete must be 'keep', as none of the "
+      f"{training.num_examples} training tuples is complete; got 'drop'"
+    )
+  return training.keep(rows)._replace(present={})
 
 
 def _median_colour(images: np.ndarray) -> tuple[float, ...]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from mmjsd_jax import mixture, objectives
-from mmjsd_jax.data import digits, mnist_svhn_text
+from mmjsd_jax.data import digits, gaps, mnist_svhn_text
 from mmjsd_jax.files import FILE_NAME, is_file_name
 from mmjsd_jax.number_lists import MAX_NUMBERS, parse_numbers
 from mmjsd_jax.objectives import Objective
@@ -140,6 +140,9 @@ RULES: dict[str, Rule] = {
   'data.pairing': _one_of(mnist_svhn_text.PAIRINGS),
   'data.stream': _FLAG,
   'data.num_validation': _integer(0),
+  'data.missing': _number(0, 1),
+  'data.missing_how': _one_of(gaps.HOW),
+  'data.incomplete': _one_of(gaps.INCOMPLETE),
   'model.latent_dim': _SIZE,
   'model.hidden_dim': _SIZE,
   'model.style_dim': _each(_integer(0, 4096)),

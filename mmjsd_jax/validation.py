@@ -30,6 +30,8 @@ POPULATION_KEYS = {
   'learning_rate': 'train.learning_rate',
 }
 _POPULATION = tuple(f'population.{name}' for name in POPULATION_KEYS)
+# Data sets whose tuples have all modalities, unless some are taken away.
+_COMPLETE = ('polymnist', 'mnist_svhn_text')
 # 4 GB of float32, before anything is decoded.
 _MAX_LATENTS = 2**30
 
@@ -140,6 +142,12 @@ def check_modalities(values: Values, modalities: tuple[str, ...]) -> None:
     values['evaluation.condition_on'],
   )
   _require(
+    len(used) > 1 or not values['data.missing'],
+    'data.missing',
+    f'0, as every tuple keeps a modality and {used} is the only one',
+    values['data.missing'],
+  )
+  _require(
     'text' in used or values['model.text_likelihood'] == 'categorical',
     'model.text_likelihood',
     f"'categorical', as none of {used} is text",
@@ -202,6 +210,12 @@ def _check_data(values: Values) -> None:
       'False, or True and the folder of a prepared copy',
       (True, ''),
     )
+    _require(
+      not values['data.missing'],
+      'data.missing',
+      '0 with data.stream = True, as streamed tuples are complete',
+      values['data.missing'],
+    )
   declared = values['data.declaration']
   if values['data.name'] == 'custom':
     specs = _specs(values)
@@ -233,7 +247,9 @@ def _check_data(values: Values) -> None:
 
 
 def _specs(values: Values) -> tuple[ModalitySpec, ...]:
-  """Of the modalities that are declared."""
+  """Of the modalities that are declared; () of data in memory."""
+  if not values['data.declaration']:
+    return ()
   try:
     return from_json(values['data.declaration']).specs
   except ValueError as error:
@@ -397,6 +413,10 @@ def _without_effect(
   }[name]
   for key in idle:
     yield key, f'data.name = {name!r}'
+  if not values['data.missing']:
+    yield 'data.missing_how', 'data.missing = 0'
+    if name in _COMPLETE:
+      yield 'data.incomplete', f'data.missing = 0 and data.name = {name!r}'
   if values['data.stream']:
     yield 'data.allow_download', 'data.stream = True'
   if source in ('embedded', 'idx'):
@@ -425,6 +445,8 @@ def _check_some_modalities(values: Values) -> None:
   """`check_modalities` of those that the data set may turn out to have."""
   possible: list[tuple[str, ...]] = [polymnist.MODALITIES]
   if values['data.name'] == 'custom':
+    if not values['data.declaration']:
+      return  # known when the data are there
     possible = [tuple(spec.name for spec in _specs(values))]
   if values['data.name'] == 'mnist_svhn_text':
     possible = [mnist_svhn_text.MODALITIES]

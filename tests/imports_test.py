@@ -111,6 +111,7 @@ TABLE = (
   Entry('sweep_curves', ('matplotlib',)),
   Entry('trade_off', ('matplotlib',)),
   Entry('ablation', ('matplotlib',)),
+  Entry('gap_curves', ('matplotlib',)),
   Entry('sweep_page', ()),
   Entry('pictures', ('numpy', 'PIL')),
   Entry('layout', ('numpy', 'PIL')),

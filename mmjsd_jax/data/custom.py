@@ -14,7 +14,7 @@ from numpy import typing as npt
 
 from mmjsd_jax.data.dataset import Dataset, Split, fingerprint
 from mmjsd_jax.data.declaration import (
-  INCOMPLETE,
+  PARTIAL_ROWS,
   SPLITS,
   ModalitySpec,
   check_share,
@@ -73,7 +73,7 @@ def make_dataset(
   split: Items | npt.ArrayLike | None = None,
   test_share: float = 0.2,
   seed: int = 0,
-  incomplete: str = INCOMPLETE[0],
+  partial_rows: str = PARTIAL_ROWS[0],
 ) -> Dataset:
   """A data set from arrays in memory, with gaps where there are some.
 
@@ -86,7 +86,7 @@ def make_dataset(
     split: 'train' or 'test' of every example; None draws the test part.
     test_share: of the examples, that are drawn where `split` is None.
     seed: of that draw.
-    incomplete: what becomes of rows of a vector of which only a part is NaN:
+    partial_rows: what becomes of rows of a vector of which only a part is NaN:
       'refuse', or 'absent' as if all were.
 
   Returns:
@@ -107,13 +107,13 @@ def make_dataset(
       f'specs must be of the modalities {tuple(items)}, one at least; got'
       f' {names}'
     )
-  if incomplete not in INCOMPLETE:
+  if partial_rows not in PARTIAL_ROWS:
     raise ValueError(
-      f'incomplete must be one of {INCOMPLETE}; got {incomplete}'
+      f'partial_rows must be one of {PARTIAL_ROWS}; got {partial_rows}'
     )
   examples = _match(items)
   found = [
-    _modality(spec, items[spec.name], examples, incomplete) for spec in specs
+    _modality(spec, items[spec.name], examples, partial_rows) for spec in specs
   ]
   there = np.zeros((len(found), examples.num_examples), bool)
   for mask, rows in zip(there, found, strict=True):
@@ -254,7 +254,7 @@ def _rows(what: str, items: Items, examples: _Examples) -> np.ndarray:
 
 
 def _modality(
-  spec: ModalitySpec, items: Items, examples: _Examples, incomplete: str
+  spec: ModalitySpec, items: Items, examples: _Examples, partial_rows: str
 ) -> _Rows:
   what = _what(spec.name, items)
   values = np.asarray(items.values)
@@ -277,12 +277,12 @@ def _modality(
   if np.issubdtype(values.dtype, np.floating) and values.ndim > 1:
     is_nan = np.isnan(values).reshape(len(values), -1)
     is_part = is_nan.any(axis=1) & ~is_nan.all(axis=1) & present
-    if is_part.any() and (incomplete == 'refuse' or spec.kind != 'vector'):
+    if is_part.any() and (partial_rows == 'refuse' or spec.kind != 'vector'):
       row = int(np.argmax(is_part))
       raise ValueError(
         f'{what} must be NaN in a whole row or nowhere in it, unless'
-        f" incomplete = 'absent'; got {np.sum(is_part)} rows that are in part,"
-        f' the first {examples.name(rows[row])}, in '
+        f" partial_rows = 'absent'; got {np.sum(is_part)} rows that are in"
+        f' part, the first {examples.name(rows[row])}, in '
         + _column(items, int(np.argmax(is_nan[row])))
       )
     present = present & ~is_nan.any(axis=1)

@@ -36,6 +36,15 @@ class Split(NamedTuple):
     """N."""
     return len(self.labels)
 
+  def items_of(self, name: str) -> np.ndarray:
+    """A modality's stored items, without those that only fill gaps."""
+    if name not in self.present:
+      return self.inputs[name]
+    rows = np.flatnonzero(self.present[name])
+    if name in self.tables:
+      rows = np.unique(self.tables[name][rows])
+    return self.inputs[name][rows]
+
   def keep(self, rows: np.ndarray) -> 'Split':
     """The tuples `rows`; items that a table points to are not copied."""
     return Split(
@@ -49,15 +58,18 @@ class Split(NamedTuple):
     )
 
   def take(self, rows: np.ndarray) -> 'Split':
-    """The tuples `rows` with items of their own, and no tables."""
-    return Split(
-      {
-        name: items[self.tables[name][rows] if name in self.tables else rows]
-        for name, items in self.inputs.items()
-      },
-      self.labels[rows],
-      present=_rows(self.present, rows),
-    )
+    """The tuples `rows` with items of their own, and no tables.
+
+    Zeros stand where a tuple lacks a modality.
+    """
+    inputs = {
+      name: items[self.tables[name][rows] if name in self.tables else rows]
+      for name, items in self.inputs.items()
+    }
+    present = _rows(self.present, rows)
+    for name, mask in present.items():
+      inputs[name][~mask] = 0
+    return Split(inputs, self.labels[rows], present=present)
 
   def only(self, modalities: tuple[str, ...]) -> 'Split':
     """The same tuples with these modalities alone, in this order."""

@@ -22,7 +22,7 @@ LIKELIHOODS = {
   'text': ('categorical',),
 }
 KINDS = tuple(LIKELIHOODS)
-INCOMPLETE = ('refuse', 'absent')
+PARTIAL_ROWS = ('refuse', 'absent')
 SPLITS = ('train', 'test')
 # Standard deviation of normal, scale of laplace; 0.75 is the papers'.
 _SCALES = {'normal': 1.0, 'laplace': 0.75}
@@ -51,8 +51,8 @@ class ModalitySpec(NamedTuple):
       latents).
     standardise: of vectors, whether columns are brought to mean 0 and standard
       deviation 1 over the training part; never for bernoulli.
-    alphabet: of texts; '' is what occurs. A blank must be in it: texts end in
-      them.
+    alphabet: of texts; '' is that of data/text.py or, where it lacks some, the
+      characters that occur. A blank must be in it: texts end in them.
     length: of texts, in characters; 0 is the longest.
     shape: of one example as stored; from the data.
     mean: of every column before it was standardised; from the data. [C] or ().
@@ -125,7 +125,7 @@ class Declaration(NamedTuple):
     labels: classes, as numbers or strings; None is none.
     split: 'train' or 'test' of every example; None draws the test part.
     test_share: of the examples, that are drawn for the test part.
-    incomplete: what becomes of rows of a vector of which only a part is NaN:
+    partial_rows: what becomes of rows of a vector of which only a part is NaN:
       'refuse', or 'absent' as if all were.
   """
 
@@ -134,7 +134,7 @@ class Declaration(NamedTuple):
   labels: Source | None = None
   split: Source | None = None
   test_share: float = 0.2
-  incomplete: str = INCOMPLETE[0]
+  partial_rows: str = PARTIAL_ROWS[0]
 
   @property
   def specs(self) -> tuple[ModalitySpec, ...]:
@@ -208,10 +208,10 @@ def check(declaration: Declaration) -> None:
     len(set(names)) == len(names), 'modalities', 'of distinct names', names
   )
   _require(
-    declaration.incomplete in INCOMPLETE,
-    'incomplete',
-    f'one of {INCOMPLETE}',
-    declaration.incomplete,
+    declaration.partial_rows in PARTIAL_ROWS,
+    'partial_rows',
+    f'one of {PARTIAL_ROWS}',
+    declaration.partial_rows,
   )
   check_share(declaration.test_share)
   by_split = declaration.is_by_split
@@ -322,10 +322,9 @@ def check_spec(spec: ModalitySpec) -> None:
     )
     alphabet = spec.alphabet
     _require(
-      not alphabet
-      or (' ' in alphabet and len(set(alphabet)) == len(alphabet) <= 256),
+      not alphabet or (' ' in alphabet and len(alphabet) <= 256),
       f'alphabet of {name}',
-      'at most 256 distinct characters, a blank among them',
+      'at most 256 characters, a blank among them',
       alphabet,
     )
   else:

@@ -59,7 +59,7 @@ def load(
     split=found.get(_SPLIT),
     test_share=declaration.test_share,
     seed=seed,
-    incomplete=declaration.incomplete,
+    partial_rows=declaration.partial_rows,
   )
 
 
@@ -204,31 +204,27 @@ def _read(
 def _read_arrays(
   path: pathlib.Path, name: str, source: Source, by_id: str
 ) -> Items:
-  with _reading(path):
-    loaded = np.load(path, allow_pickle=False)
-  if isinstance(loaded, np.ndarray):
-    if source.key or source.present or by_id:
+  keys = [source.key or name]
+  with _reading(path), path.open('rb') as file:
+    loaded = np.load(file, allow_pickle=False)
+    if not isinstance(loaded, np.ndarray):
+      keys += filter(None, (by_id, source.present))
+      for key in keys:
+        if key not in loaded.files:
+          raise ValueError(f'expected an array {key!r}; got {loaded.files}')
+      arrays = {key: loaded[key] for key in keys}
+    elif source.key or source.present or by_id:
       raise ValueError(
-        f'{path}: expected a .npz, as key, present and ids are arrays beside'
-        ' that of the values; a .npy has one alone'
+        'expected a .npz: key, present and ids are arrays beside the values'
       )
-    return Items(loaded, origin=path.name)
-  with loaded:
-
-    def array(key: str) -> np.ndarray:
-      if key not in loaded.files:
-        raise ValueError(
-          f'{path}: expected an array {key!r}; got {sorted(loaded.files)}'
-        )
-      with _reading(path):
-        return loaded[key]
-
-    return Items(
-      array(source.key or name),
-      array(by_id) if by_id else None,
-      _mask(path, array(source.present)) if source.present else None,
-      origin=path.name,
-    )
+    else:
+      arrays = {keys[0]: loaded}
+  return Items(
+    arrays[keys[0]],
+    arrays.get(by_id),
+    _mask(path, arrays[source.present]) if source.present else None,
+    origin=path.name,
+  )
 
 
 def _read_folder(path: pathlib.Path) -> Items:
@@ -238,8 +234,8 @@ def _read_folder(path: pathlib.Path) -> Items:
     raise ValueError(f'{path}: expected .npy files, one for each example')
   arrays = []
   for file in files:
-    with _reading(file):
-      arrays.append(np.load(file, allow_pickle=False))
+    with _reading(file), file.open('rb') as opened:
+      arrays.append(np.lib.format.read_array(opened, allow_pickle=False))
     first, last = arrays[0], arrays[-1]
     if (last.shape, last.dtype) != (first.shape, first.dtype):
       raise ValueError(

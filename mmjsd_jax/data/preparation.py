@@ -35,7 +35,7 @@ def complete(
   spec = spec.with_defaults()
   if spec.kind == 'text':
     words = [str(word) for word in values]
-    alphabet = spec.alphabet or ''.join(sorted({' ', *''.join(words)}))
+    alphabet = spec.alphabet or _alphabet(words)
     length = spec.length or max(1, *map(len, words))
     if len(alphabet) > 256:
       raise ValueError(
@@ -86,7 +86,8 @@ def prepare(spec: ModalitySpec, values: np.ndarray) -> np.ndarray:
     values = values.astype(np.float64)
     if spec.mean:
       values = (values - np.array(spec.mean)) / np.array(spec.std)
-    values = values.astype(np.float32)
+    with np.errstate(over='ignore'):  # refused below
+      values = values.astype(np.float32)
   if values.shape[1:] != spec.shape:
     raise ValueError(
       f'{spec.name} must have shape [N, {_listed(spec.shape)}]; got'
@@ -97,30 +98,32 @@ def prepare(spec: ModalitySpec, values: np.ndarray) -> np.ndarray:
   return values
 
 
+def undo(spec: ModalitySpec, prepared: np.ndarray) -> np.ndarray:
+  """What `prepare` was given, from what it gave: images are as they are."""
+  if spec.kind == 'text':
+    words = text.decode(prepared.reshape(-1, spec.length), spec.alphabet)
+    return np.array(words).reshape(prepared.shape[:-1])
+  if spec.mean:
+    return prepared * np.array(spec.std) + np.array(spec.mean)
+  return prepared
+
+
 def restore(spec: ModalitySpec, decoded: np.ndarray) -> np.ndarray:
-  """What a decoder gives, in the units of the user.
+  """What a model decodes, in the units of the user.
 
   Args:
     spec: of the modality, completed.
-    decoded: the likelihood's parameter. Shape [..., *shape], of texts
-      [..., L, characters], of a learned scale [..., C, 2].
+    decoded: of `Model.decode`: means [..., *shape], of texts scores
+      [..., L, characters].
 
   Returns:
-    Means of vectors and images, probabilities for bernoulli: [..., *shape]; the
-    likeliest texts, as strings: [...].
+    Means of vectors and images, [..., *shape]; the likeliest texts, as strings,
+    [...].
   """
   decoded = np.asarray(decoded)
   if spec.kind == 'text':
-    codes = np.argmax(decoded, axis=-1)
-    words = text.decode(codes.reshape(-1, spec.length), spec.alphabet)
-    return np.array(words).reshape(codes.shape[:-1])
-  if spec.likelihood == 'bernoulli':
-    return 1 / (1 + np.exp(-decoded))
-  if spec.likelihood == 'normal_learned':
-    decoded = decoded[..., 0]
-  if spec.mean:
-    return decoded * np.array(spec.std) + np.array(spec.mean)
-  return decoded
+    decoded = np.argmax(decoded, axis=-1)
+  return undo(spec, decoded)
 
 
 def log_scale_sum(spec: ModalitySpec) -> float:
@@ -130,6 +133,14 @@ def log_scale_sum(spec: ModalitySpec) -> float:
   0 where nothing was standardised.
   """
   return math.fsum(map(math.log, spec.std))
+
+
+def _alphabet(words: Sequence[str]) -> str:
+  """The papers' where it is enough: figures are written in that."""
+  characters = {' ', *''.join(words)}
+  if characters <= set(text.ALPHABET):
+    return text.ALPHABET
+  return ''.join(sorted(characters))
 
 
 def _mean_and_std(column: np.ndarray) -> tuple[float, float]:
