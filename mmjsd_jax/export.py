@@ -41,7 +41,8 @@ def export(model: Trained, workdir: pathlib.Path, folder: pathlib.Path) -> None:
 
   Raises:
     OSError: it exists, or cannot be written.
-    ValueError: results.json is damaged.
+    ValueError: results.json is damaged, or the networks need to know how many
+      examples there are.
   """
   check_output(folder, ('',))
   with made_apart(folder) as made:
@@ -50,9 +51,7 @@ def export(model: Trained, workdir: pathlib.Path, folder: pathlib.Path) -> None:
     (made / 'params.safetensors').write_bytes(safetensors.save(params))
     signatures = {}
     for name, (function, arguments) in _functions(model).items():
-      exported = jax_export.export(jax.jit(function), platforms=PLATFORMS)(
-        _shapes(params), *arguments
-      )
+      exported = _exported(name, function, (_shapes(params), *arguments))
       (made / f'{name}.jax').write_bytes(exported.serialize())
       signatures[name] = {
         'takes': _written(arguments),
@@ -116,6 +115,19 @@ def _functions(model: Trained) -> dict[str, tuple[Callable, tuple[Any, ...]]]:
 
 
 _DTYPES = {'image': jnp.uint8, 'text': jnp.uint8, 'vector': jnp.float32}
+
+
+def _exported(
+  name: str, function: Callable, arguments: tuple[Any, ...]
+) -> jax_export.Exported:
+  try:
+    return jax_export.export(jax.jit(function), platforms=PLATFORMS)(*arguments)
+  except (TypeError, jax.errors.InconclusiveDimensionOperation) as error:
+    what, *_ = str(error).splitlines()
+    raise ValueError(
+      f'{name} cannot be exported: networks must take any number of examples, '
+      f'as x.shape[0] and not len(x); {what}'
+    ) from error
 
 
 def _plain(q: Posterior) -> dict[str, Any]:

@@ -149,7 +149,7 @@ def decode(
   styles: dict[str, jax.Array],
   targets: tuple[str, ...],
 ) -> dict[str, jax.Array]:
-  """Parameters of p(x_m | s_m, z) of the targets. Shape [B, *shape] each.
+  """Means of p(x_m | s_m, z), of texts logits, of the targets. [B, *shape].
 
   Args:
     model: what `params` belong to.

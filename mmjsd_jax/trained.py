@@ -95,7 +95,7 @@ class Trained(NamedTuple):
     *,
     targets: Sequence[str] | None = None,
   ) -> Arrays:
-    """The parameters of p(x_m | s_m, z): of images the means, of text logits.
+    """The means of p(x_m | s_m, z), of texts logits.
 
     Args:
       z: Shape [..., D].

@@ -7,8 +7,16 @@ import sys
 
 import jax
 import numpy as np
+import pytest
 from safetensors.numpy import load_file
-from trained_world import NAMES, make_inputs, model, small_networks, workdir
+from trained_world import (
+  NAMES,
+  Encoder,
+  make_inputs,
+  model,
+  small_networks,
+  workdir,
+)
 
 from mmjsd_jax import export
 from mmjsd_jax.examples import make_examples
@@ -69,6 +77,22 @@ np.savez({str(tmp_path / 'found.npz')!r}, mean=posterior['mean'],
     np.testing.assert_allclose(found['std'], q.std, **close)
     for name in NAMES:
       np.testing.assert_allclose(found[name], generated[name][:, 0], **close)
+
+
+class _Counting(Encoder):
+  """Asks how many examples there are."""
+
+  def __call__(self, x):
+    return super().__call__(x.reshape(len(x), *x.shape[1:]))
+
+
+def test_networks_that_count_examples_are_refused(model, workdir, tmp_path):
+  first, *others = model.model.modality_list
+  counting = first._replace(encoder=_Counting(first.encoder.latent_dim))
+  changed = model.model._replace(modality_list=(counting, *others))
+  with pytest.raises(ValueError, match='encode cannot be exported: networks'):
+    export.export(model._replace(model=changed), workdir, tmp_path / 'new')
+  assert list(tmp_path.iterdir()) == []
 
 
 def test_the_card_tells_what_the_model_is(model, tmp_path):

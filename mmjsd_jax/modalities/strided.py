@@ -44,7 +44,7 @@ class Encoder(nn.Module):
       features = channels(self.width, layer)
       x = Conv(features, 3, stride=2, padding=1, backend=self.backend)(x)
       x = nn.relu(x)
-    x = nn.relu(Dense(8 * self.width, name='hidden')(x.reshape(len(x), -1)))
+    x = nn.relu(Dense(8 * self.width, name='hidden')(x.reshape(x.shape[0], -1)))
     return Gaussian(
       mean=Dense(self.latent_dim, name='mean')(x),
       log_var=Dense(self.latent_dim, name='log_var')(x),
