@@ -1,16 +1,32 @@
-"""The papers' networks for every data set: what a `Model` is assembled from."""
+"""The papers' networks for every data set: what a `Model` is assembled from.
+
+For users' own data, networks go by the kind of the modality, or are the users'
+own.
+"""
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+import pkgutil
+from collections.abc import Callable, Mapping, Sequence
 
+import jax
+import jax.numpy as jnp
 from flax import linen as nn
 
 from mmjsd_jax import likelihoods
-from mmjsd_jax.modalities import mnist_image, polymnist_image, svhn_image, text
+from mmjsd_jax.data.declaration import ModalitySpec
+from mmjsd_jax.modalities import (
+  mnist_image,
+  polymnist_image,
+  strided,
+  svhn_image,
+  text,
+  vector,
+)
 from mmjsd_jax.model import Modality, Model, pixels_to_float
 
 Colour = tuple[float, ...]
+ArrayFn = Callable[..., jax.Array]
 
 
 def gathered(model: Model) -> Model:
@@ -42,20 +58,23 @@ def make_modalities(
   hidden_dim: int = 512,
   first_colours: Mapping[str, Colour] | None = None,
   text_as_released: bool = False,
+  specs: Sequence[ModalitySpec] = (),
 ) -> tuple[Modality, ...]:
   """Networks and likelihoods of a data set's modalities.
 
   Args:
-    dataset: 'polymnist' or 'mnist_svhn_text'.
+    dataset: 'polymnist', 'mnist_svhn_text' or 'custom'.
     modalities: names of those to use.
     latent_dim: D, of the shared latents.
     style_dims: one for each of `modalities`; () is none.
     hidden_dim: of PolyMNIST's encoders.
     first_colours: what the decoders of colour images start from.
     text_as_released: the inverted text likelihood of the authors' code.
+    specs: what the modalities of a custom data set are, completed from the
+      data. Networks that they name are imported, which runs their code.
 
   Raises:
-    ValueError: an unknown data set.
+    ValueError: an unknown data set, or networks that cannot be had.
   """
   colours = first_colours or {}
   makers = {
@@ -63,6 +82,7 @@ def make_modalities(
     'mnist_svhn_text': functools.partial(
       _mnist_svhn_text, text_as_released, colours
     ),
+    'custom': functools.partial(_custom, {spec.name: spec for spec in specs}),
   }
   if dataset not in makers:
     raise ValueError(f'data set must be one of {tuple(makers)}; got {dataset}')
@@ -127,6 +147,96 @@ def _mnist_svhn_text(
     svhn_image.Encoder(num_latents),
     svhn_image.Decoder(first_colours.get(name)),
   )
+
+
+def _custom(
+  specs: Mapping[str, ModalitySpec], name: str, num_latents: int
+) -> Modality:
+  spec = specs[name]
+  encoder, decoder = (
+    _own_networks(spec, num_latents)
+    if spec.networks
+    else _networks_by_kind(spec, num_latents)
+  )
+  return Modality(
+    name,
+    spec.shape,
+    encoder,
+    decoder,
+    _to_float(spec),
+    _log_likelihood(spec),
+    weight=spec.weight,
+    mean={'bernoulli': jax.nn.sigmoid, 'normal_learned': _without_scale}.get(
+      spec.likelihood
+    ),
+  )
+
+
+def _networks_by_kind(
+  spec: ModalitySpec, num_latents: int
+) -> tuple[nn.Module, nn.Module]:
+  """Encoder and decoder, of sizes that follow from the shape."""
+  if spec.kind == 'vector':
+    learned = spec.likelihood == 'normal_learned'
+    (num_columns,) = spec.shape
+    return (
+      vector.Encoder(num_latents, spec.width),
+      vector.Decoder(num_columns, spec.width, learned),
+    )
+  shape = spec.shape
+  if spec.kind == 'text':
+    shape = (*shape, len(spec.alphabet))
+  return (
+    strided.Encoder(num_latents, shape, spec.width),
+    strided.Decoder(shape, spec.width),
+  )
+
+
+def _own_networks(
+  spec: ModalitySpec, num_latents: int
+) -> tuple[nn.Module, nn.Module]:
+  """What the user's callable gives; importing it runs its module."""
+  place = f'networks of {spec.name}'
+  try:
+    make = pkgutil.resolve_name(spec.networks)
+  except (ImportError, AttributeError) as error:
+    raise ValueError(
+      f'{place} must be importable; {spec.networks!r}: {error}'
+    ) from None
+  made = make(spec, num_latents)
+  if not (
+    isinstance(made, tuple)
+    and len(made) == 2
+    and all(isinstance(network, nn.Module) for network in made)
+  ):
+    raise ValueError(
+      f'{place} must be (encoder, decoder), two Flax modules; '
+      f'{spec.networks!r} gave {type(made).__name__}'
+    )
+  return made
+
+
+def _to_float(spec: ModalitySpec) -> ArrayFn:
+  if spec.kind == 'text':
+    return functools.partial(text.to_float, num_symbols=len(spec.alphabet))
+  return pixels_to_float if spec.kind == 'image' else _as_float
+
+
+def _without_scale(decoded: jax.Array) -> jax.Array:
+  return decoded[..., 0]
+
+
+def _as_float(x: jax.Array) -> jax.Array:
+  return x.astype(jnp.float32)
+
+
+def _log_likelihood(spec: ModalitySpec) -> ArrayFn:
+  if spec.kind == 'text':
+    return likelihoods.one_hot_categorical
+  function = likelihoods.LIKELIHOODS[spec.likelihood]
+  if spec.scale is None:
+    return function
+  return functools.partial(function, scale=spec.scale)
 
 
 def _image(

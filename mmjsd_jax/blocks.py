@@ -40,6 +40,11 @@ class Block(NamedTuple):
     """The examples of one step of the block. Shape [B, ...] each."""
     return {name: items[index] for name, items in self.inputs.items()}
 
+  def masks(self, index: jax.Array) -> dict[str, jax.Array]:
+    """None: streamed examples are complete."""
+    del index
+    return {}
+
 
 class BlockOrder(NamedTuple):
   """What `Order` is to all data: where in the block a step's batch is."""

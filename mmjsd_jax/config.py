@@ -25,8 +25,11 @@ def default() -> ml_collections.ConfigDict:
 
   data = config.data = ml_collections.ConfigDict()
   data.name = 'polymnist'
+  # Of 'custom', users' own files: Declaration.to_json() of data/declaration.py.
+  data.declaration = ''
   data.digits = 'auto'  # where the digits come from: digits.SOURCES
-  data.dir = ''  # folder of the digits' files; '' looks where README says
+  # Folder of the digits' files, or of one's own; '' looks where README says.
+  data.dir = ''
   data.backgrounds = ()  # five picture files; () takes the default set
   data.modalities = ()  # which modalities to use; () takes all
   data.seed = 0  # of the set itself: permutations and crops
@@ -37,6 +40,10 @@ def default() -> ml_collections.ConfigDict:
   # The training split stays on the disk: in data.dir lies a prepared copy.
   data.stream = False
   data.num_validation = 0  # training tuples held out to choose the best step
+  # Share of modalities of training tuples that is taken away; each keeps one.
+  data.missing = 0.0
+  data.missing_how = 'at_random'  # 'by_class': rising with the class
+  data.incomplete = 'keep'  # or 'drop': train on complete tuples alone
 
   config.model = ml_collections.ConfigDict()
   config.model.latent_dim = 512  # D; MoPoE, App. D

@@ -44,12 +44,12 @@ def _num_bad(
   order = order_in(settings, data)
   rows = order.batch(state.step, order.epoch(state.step))
   batch = make_batch(model, hyper, state, data, rows)
-  posteriors = model.encode(state.params, batch)
+  posteriors = model.encode(state.params, batch.inputs, batch.present)
   metrics, grads = metrics_and_grads(model, settings, hyper, state, data, rows)
   named: dict[str, Any] = {}
   for name in model.modalities:
     named[f'parameters of {name}'] = state.params[name]
-    named[f'input of {name}'] = batch[name]
+    named[f'input of {name}'] = batch.inputs[name]
   for index, name in enumerate(model.modalities):
     q = jax.tree.map(lambda leaf, index=index: leaf[index], posteriors.shared)
     for which, leaf in q._asdict().items():

@@ -22,7 +22,7 @@ from PIL import Image
 
 from mmjsd_jax import layout
 from mmjsd_jax.files import write_atomically
-from mmjsd_jax.pictures import Pixels, to_pixels
+from mmjsd_jax.pictures import Pixels, can_be_shown, to_pixels
 
 if TYPE_CHECKING:
   from mmjsd_jax.evaluation.samples import FigureSamples
@@ -257,20 +257,32 @@ def sample_figures(
   Returns:
     'reconstructions', 'random_samples', 'conditional_<source>' of every source,
     'conditional_<all others>' of every modality, and 'swapped_<modality>' of
-    those that have a style.
+    those that have a style. Modalities that are no pictures are left out.
   """
-  originals = samples.originals
+  originals = {
+    name: items
+    for name, items in samples.originals.items()
+    if can_be_shown(items, num_axes=1)
+    and can_be_shown(samples.prior[name], num_axes=1)
+  }
+  if not originals:
+    return {}
   found = {
     'reconstructions': reconstruction_figure(
-      originals, samples.reconstructions
+      originals, {name: samples.reconstructions[name] for name in originals}
     ),
-    'random_samples': random_samples_figure(samples.prior),
+    'random_samples': random_samples_figure(
+      {name: samples.prior[name] for name in originals}
+    ),
   }
   for source, targets in samples.from_one.items():
     shown = {
       target: draws if len(targets) < 3 else draws[:draws_per_target]
       for target, draws in targets.items()
+      if target in originals
     }
+    if source not in originals or not shown:
+      continue
     found[f'conditional_{source}'] = conditional_grid(
       [originals[source]],
       [row for draws in shown.values() for row in draws],
@@ -283,6 +295,8 @@ def sample_figures(
     )
   for target, draws in samples.from_rest.items():
     inputs = [name for name in originals if name != target]
+    if target not in originals or not inputs:
+      continue
     found[f'conditional_{"+".join(inputs)}'] = conditional_grid(
       [originals[name] for name in inputs],
       draws,
@@ -290,6 +304,8 @@ def sample_figures(
       sample_labels=[target] + [''] * (len(draws) - 1),
     )
   for name, swapped in samples.swapped.items():
+    if name not in originals:
+      continue
     found[f'swapped_{name}'] = swapping_figure(originals[name], swapped)
   return found
 

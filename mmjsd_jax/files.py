@@ -10,6 +10,7 @@ import math
 import os
 import pathlib
 import re
+import shutil
 import time
 import uuid
 from collections.abc import Iterator
@@ -54,6 +55,31 @@ def write_atomically(path: pathlib.Path, data: str | bytes) -> None:
     raise OSError(error.errno, error.strerror, str(path)) from error
   finally:
     partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def made_apart(path: pathlib.Path) -> Iterator[pathlib.Path]:
+  """Where to make a file or a folder that then becomes `path`, whole.
+
+  Args:
+    path: must not exist; the folder that it is in must.
+
+  Raises:
+    OSError: names `path`; nothing is left behind.
+  """
+  apart = path.with_name(f'.{path.name}.{uuid.uuid4().hex}.partial')
+  try:
+    with naming(path):
+      apart.mkdir()
+      made = apart / path.name
+      yield made
+      for file in made.rglob('*'):
+        sync(file)
+      sync(made)
+      made.rename(path)
+      sync(path.parent)
+  finally:
+    shutil.rmtree(apart, ignore_errors=True)
 
 
 def sync(path: pathlib.Path) -> None:

@@ -4,6 +4,7 @@ import functools
 import hashlib
 import logging
 import pathlib
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import ml_collections
@@ -12,7 +13,7 @@ import numpy as np
 from mmjsd_jax import config as configuration
 from mmjsd_jax import workdir as workdirs
 from mmjsd_jax.architecture import make_modalities, weights_by_size
-from mmjsd_jax.data import mnist_svhn_text, polymnist
+from mmjsd_jax.data import custom, gaps, mnist_svhn_text, own_files, polymnist
 from mmjsd_jax.data.dataset import (
   Dataset,
   Split,
@@ -21,6 +22,7 @@ from mmjsd_jax.data.dataset import (
   fingerprint,
   spread,
 )
+from mmjsd_jax.data.declaration import ModalitySpec, from_json
 from mmjsd_jax.evaluation.inception import Inception, load_inception
 from mmjsd_jax.modalities import polymnist_image, svhn_image
 from mmjsd_jax.model import Model
@@ -67,8 +69,17 @@ def prepare(
   *,
   mode: str,
   command: str,
+  dataset: Dataset | None = None,
 ) -> Job:
   """Checks everything that can be checked before any work is done.
+
+  Args:
+    config: of the run.
+    workdir: its folder.
+    mode: 'train_and_evaluate', 'train' or 'evaluate'.
+    command: that gives the same run again, for the report.
+    dataset: of `custom.make_dataset`, in memory; None loads what the
+      configuration says.
 
   Raises:
     ValueError: a configuration that cannot work, data that are not what they
@@ -86,7 +97,7 @@ def prepare(
       raise ValueError(
         f'config.evaluation.inception_weights: {error}'
       ) from None
-  dataset = _load(config)
+  dataset = _load(config) if dataset is None else _given(config, dataset)
   check(dataset)
   everything = dataset.streamed or dataset.train
   _check_sampler(config, everything.num_examples)
@@ -95,10 +106,17 @@ def prepare(
     config.data.num_validation,
     config.data.seed,
   )
+  if isinstance(training, Split):
+    training = _with_gaps(config, dataset, training)
   check_batch(config.train.batch_size, training.num_examples)
   num_steps = configuration.num_steps(config, training.num_examples)
   workdirs.check_data(workdir, dataset)
-  model = _make_model(config, dataset, training)
+  model = make_model(
+    config,
+    dataset.modalities,
+    _first_colours(config, training),
+    specs=dataset.specs,
+  )
   job = Job(
     config=config,
     workdir=workdir,
@@ -108,7 +126,7 @@ def prepare(
     training=training,
     validation=validation,
     model=model,
-    settings=_make_settings(config, model, num_steps),
+    settings=make_settings(config, model, num_steps, training),
     inception=inception,
   )
   for line in (
@@ -138,7 +156,9 @@ def with_numbers(
     config=config,
     workdir=workdir,
     command=command,
-    settings=_make_settings(config, job.model, job.settings.num_steps),
+    settings=make_settings(
+      config, job.model, job.settings.num_steps, job.training
+    ),
   )
 
 
@@ -191,6 +211,88 @@ def before_data(model: Model) -> Model:
   )
 
 
+def make_model(
+  config: ml_collections.ConfigDict,
+  modalities: Sequence[str],
+  first_colours: Mapping[str, tuple[float, ...]] | None = None,
+  *,
+  specs: Sequence[ModalitySpec] = (),
+) -> Model:
+  """The model of a configuration; its parameters are another matter.
+
+  Args:
+    config: a valid one.
+    modalities: names of those that the run has, in the data set's order.
+    first_colours: see `make_modalities`; only fresh parameters depend on it.
+    specs: what the modalities of users' own data are, completed from the data,
+      as run.json has them: `workdir.stored_specs`.
+
+  Raises:
+    ValueError: networks of the user's own that cannot be had.
+  """
+  return Model(
+    make_modalities(
+      config.data.name,
+      modalities,
+      latent_dim=config.model.latent_dim,
+      style_dims=tuple(config.model.style_dim),
+      hidden_dim=config.model.hidden_dim,
+      first_colours=first_colours,
+      text_as_released=config.model.text_likelihood == 'as_released',
+      specs=specs,
+    ),
+    config.model.latent_dim,
+    configuration.make_objective(config),
+    tuple(config.objective.pi) or None,
+    config.model.draws_per_decode,
+    config.train.compute_dtype,
+  )
+
+
+def make_settings(
+  config: ml_collections.ConfigDict,
+  model: Model,
+  num_steps: int,
+  training: Split | Streamed | None = None,
+) -> Settings:
+  """What training does, by the configuration, in so many steps.
+
+  `training` says which modalities have gaps; None is none.
+  """
+  weights = tuple(config.objective.likelihood_weights)
+  if not weights and config.objective.weigh_by_size:
+    weights = weights_by_size(model.modality_list)
+  ones = (1.0,) * len(model.modalities)
+  declared = tuple(modality.weight for modality in model.modality_list)
+  return Settings(
+    seed=config.seed,
+    num_steps=num_steps,
+    batch_size=config.train.batch_size,
+    learning_rate=config.train.learning_rate,
+    beta=config.objective.beta,
+    beta_warmup_steps=config.objective.beta_warmup_steps,
+    beta_style=config.objective.beta_style,
+    likelihood_weights=weights or declared,
+    style_weights=tuple(config.objective.style_weights) or ones,
+    log_every=config.train.log_every,
+    checkpoint_every=config.train.checkpoint_every,
+    non_finite=config.train.non_finite,
+    shard_params=config.train.shard_params,
+    gaps=tuple(training.present) if isinstance(training, Split) else (),
+  )
+
+
+def _given(config: ml_collections.ConfigDict, dataset: Dataset) -> Dataset:
+  """A data set in memory, with the modalities that are named."""
+  if (config.data.name, config.data.declaration) != (custom.NAME, ''):
+    raise ValueError(
+      f'config.data.name, declaration must be {custom.NAME!r} and empty with a '
+      f'data set in memory; got {config.data.name!r} and '
+      f'{config.data.declaration!r}'
+    )
+  return _chosen(config, dataset)
+
+
 def _load(config: ml_collections.ConfigDict) -> Dataset:
   """The data set, with the modalities that the configuration names."""
   if config.data.stream:
@@ -204,6 +306,20 @@ def _load(config: ml_collections.ConfigDict) -> Dataset:
       directory=config.data.dir, options=options
     )
     return _chosen(config, streamed)
+  if config.data.name == custom.NAME:
+    if not config.data.declaration:
+      raise ValueError(
+        'config.data.declaration must be a declaration, unless a data set in '
+        "memory is given to job.prepare; got ''"
+      )
+    return _chosen(
+      config,
+      own_files.load(
+        from_json(config.data.declaration),
+        directory=config.data.dir,
+        seed=config.data.seed,
+      ),
+    )
   load = {
     'polymnist': functools.partial(
       polymnist.load, backgrounds=tuple(config.data.backgrounds)
@@ -246,6 +362,7 @@ def _chosen(config: ml_collections.ConfigDict, dataset: Dataset) -> Dataset:
     test=test_split,
     fingerprint=digest,
     streamed=streamed,
+    specs=tuple(spec for spec in dataset.specs if spec.name in used),
   )
 
 
@@ -307,63 +424,46 @@ def _hold_out(
   )
 
 
-def _make_model(
-  config: ml_collections.ConfigDict,
-  dataset: Dataset,
-  training: Split | Streamed,
-) -> Model:
-  colours = None
-  if config.model.first_colour == 'median':
-    if isinstance(training, Streamed):
-      training = training.take(spread(training, 1000))
-    colours = {
-      name: _median_colour(items)
-      for name, items in training.inputs.items()
-      if items.shape[-1:] == (3,)
-    }
-  return Model(
-    make_modalities(
-      config.data.name,
-      dataset.modalities,
-      latent_dim=config.model.latent_dim,
-      style_dims=tuple(config.model.style_dim),
-      hidden_dim=config.model.hidden_dim,
-      first_colours=colours,
-      text_as_released=config.model.text_likelihood == 'as_released',
-    ),
-    config.model.latent_dim,
-    configuration.make_objective(config),
-    tuple(config.objective.pi) or None,
-    config.model.draws_per_decode,
-    config.train.compute_dtype,
-  )
+def _first_colours(
+  config: ml_collections.ConfigDict, training: Split | Streamed
+) -> dict[str, tuple[float, ...]] | None:
+  """What decoders of colour images start from; None is not from the data."""
+  if config.model.first_colour != 'median':
+    return None
+  if isinstance(training, Streamed):
+    training = training.take(spread(training, 1000))
+  return {
+    name: _median_colour(training.items_of(name))
+    for name, items in training.inputs.items()
+    if items.shape[-1:] == (3,)
+  }
+
+
+def _with_gaps(
+  config: ml_collections.ConfigDict, dataset: Dataset, training: Split
+) -> Split:
+  """The training tuples without what is to be missing of them."""
+  options = config.data
+  if options.missing:
+    training = gaps.take_away(
+      training,
+      options.missing,
+      how=options.missing_how,
+      num_classes=dataset.num_classes,
+      seed=options.seed,
+    )
+  if options.incomplete == 'keep':
+    return training
+  rows = gaps.complete(training)
+  if not rows.size:
+    raise ValueError(
+      "config.data.incomplete must be 'keep', as none of the "
+      f"{training.num_examples} training tuples is complete; got 'drop'"
+    )
+  return training.keep(rows)._replace(present={})
 
 
 def _median_colour(images: np.ndarray) -> tuple[float, ...]:
   """Median of every channel over at most 1,000 images, evenly spread."""
   some = images[:: -(-len(images) // 1000)]
   return tuple(float(x) for x in np.median(some, axis=(0, 1, 2)) / 255)
-
-
-def _make_settings(
-  config: ml_collections.ConfigDict, model: Model, num_steps: int
-) -> Settings:
-  ones = (1.0,) * len(model.modalities)
-  weights = tuple(config.objective.likelihood_weights)
-  if not weights and config.objective.weigh_by_size:
-    weights = weights_by_size(model.modality_list)
-  return Settings(
-    seed=config.seed,
-    num_steps=num_steps,
-    batch_size=config.train.batch_size,
-    learning_rate=config.train.learning_rate,
-    beta=config.objective.beta,
-    beta_warmup_steps=config.objective.beta_warmup_steps,
-    beta_style=config.objective.beta_style,
-    likelihood_weights=weights or ones,
-    style_weights=tuple(config.objective.style_weights) or ones,
-    log_every=config.train.log_every,
-    checkpoint_every=config.train.checkpoint_every,
-    non_finite=config.train.non_finite,
-    shard_params=config.train.shard_params,
-  )

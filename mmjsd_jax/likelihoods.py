@@ -6,6 +6,7 @@ shape [..., B].
 """
 
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +26,25 @@ def normal(x: jax.Array, loc: jax.Array, *, scale: float = 1.0) -> jax.Array:
   squares = _sum_events(jnp.square((_lift(x, loc) - loc) / scale), x)
   log_normaliser = 0.5 * LOG_2PI + jnp.log(jnp.asarray(scale, loc.dtype))
   return -math.prod(x.shape[1:]) * log_normaliser - 0.5 * squares
+
+
+def normal_learned(
+  x: jax.Array, output: jax.Array, *, min_scale: float = 0.01
+) -> jax.Array:
+  """Normal of which the decoder gives the standard deviation, too.
+
+  It is min_scale + (1 - min_scale) exp(r): without a least one, the density of
+  a column that is constant would have no bound.
+
+  Args:
+    x: Shape [B, ...].
+    output: means and r, along the last axis. Shape [..., B, ..., 2].
+    min_scale: above 0 and below 1.
+  """
+  loc, raw = output[..., 0], output[..., 1]
+  log_scale = jnp.logaddexp(math.log(min_scale), math.log1p(-min_scale) + raw)
+  squares = jnp.square((_lift(x, loc) - loc) * jnp.exp(-log_scale))
+  return _sum_events(-0.5 * (LOG_2PI + squares) - log_scale, x)
 
 
 def bernoulli(x: jax.Array, logits: jax.Array) -> jax.Array:
@@ -63,9 +83,10 @@ def one_hot_categorical(x: jax.Array, logits: jax.Array) -> jax.Array:
   return _sum_events(_lift(x, logits) * jax.nn.log_softmax(logits), x)
 
 
-LIKELIHOODS = {
+LIKELIHOODS: dict[str, Callable[..., jax.Array]] = {
   'laplace': laplace,
   'normal': normal,
+  'normal_learned': normal_learned,
   'bernoulli': bernoulli,
   'categorical': categorical,
   'one_hot_categorical': one_hot_categorical,

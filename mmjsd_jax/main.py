@@ -13,14 +13,15 @@ import jax  # noqa: E402
 from absl import app, flags  # noqa: E402
 from ml_collections import config_flags  # noqa: E402
 
-from mmjsd_jax import command, hosts, population, run  # noqa: E402
+from mmjsd_jax import command, hosts, population, run, usage  # noqa: E402
 from mmjsd_jax import config as configuration  # noqa: E402
 from mmjsd_jax import job as jobs  # noqa: E402
 from mmjsd_jax import workdir as workdirs  # noqa: E402
 from mmjsd_jax.interruption import Stopped, listen  # noqa: E402
 from mmjsd_jax.train import NonFiniteLoss  # noqa: E402
+from mmjsd_jax.trained import CHECKPOINTS  # noqa: E402
 
-MODES = ('train_and_evaluate', 'train', 'evaluate')
+MODES = ('train_and_evaluate', 'train', 'evaluate', *usage.OPTIONS)
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', help_string='Configuration file, such as configs/polymnist.py.'
@@ -29,6 +30,20 @@ _WORKDIR = flags.DEFINE_string(
   'workdir', None, 'Folder of the run. Default: runs/<config name>.'
 )
 _MODE = flags.DEFINE_enum('mode', MODES[0], MODES, 'What to do.')
+# Of the modes in which a trained model is used.
+_OPTIONS = (
+  flags.DEFINE_string('output', None, 'Where to write; must not exist yet.'),
+  flags.DEFINE_string(
+    'given', None, 'generate: [m0+m2=]file.npz or folder; none: from the prior.'
+  ),
+  flags.DEFINE_string('inputs', None, 'embed: [m0+m2=]file.npz or folder.'),
+  flags.DEFINE_list('targets', None, 'generate: modalities. Default: all.'),
+  flags.DEFINE_integer(
+    'num_samples', None, 'generate: draws, of each example if given.', 1
+  ),
+  flags.DEFINE_integer('seed', None, 'generate: of the draws.', 0, 2**32 - 1),
+  flags.DEFINE_enum('checkpoint', None, CHECKPOINTS, 'Default: final.'),
+)
 _DISTRIBUTED = flags.DEFINE_bool(
   'distributed', False, 'Several processes, found as on a TPU pod or by SLURM.'
 )
@@ -53,10 +68,7 @@ def main(argv: list[str]) -> None:
       with hosts.together():
         if len(argv) > 1:
           raise ValueError(f'unexpected arguments {argv[1:]}; flags need --')
-        config, workdir = _config_and_workdir()
-        work = (_population if configuration.is_population(config) else _run)(
-          config, workdir
-        )
+        work = _prepared()
     except (ValueError, OSError, ImportError) as error:
       command.exit_with(error)
     try:
@@ -75,6 +87,38 @@ def _find_processes():
   processes = (_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
   if _DISTRIBUTED.value or any(value is not None for value in processes):
     hosts.start(*processes)
+
+
+def _prepared():
+  """What does the work, which has been found possible."""
+  mode = _MODE.value
+  options = {option.name: option.value for option in _OPTIONS}
+  options = usage.check_options(mode, options)
+  if mode in usage.OPTIONS:
+    return _use(options)
+  config, workdir = _config_and_workdir()
+  is_population = configuration.is_population(config)
+  return (_population if is_population else _run)(config, workdir)
+
+
+def _use(options):
+  """What uses a trained model."""
+  if _WORKDIR.value is None or not hosts.is_alone():
+    raise ValueError(
+      f'--mode={_MODE.value} needs --workdir=<folder of a run>, and one process'
+    )
+  trusted = workdirs.own_networks(_CONFIG.value)
+  work = usage.prepare(
+    _MODE.value, pathlib.Path(_WORKDIR.value), options, trusted=trusted
+  )
+
+  def execute(interrupted):
+    try:
+      work(interrupted)
+    except ValueError as error:  # in the files, further down
+      command.exit_with(error)
+
+  return execute
 
 
 def _run(config, workdir):

@@ -89,6 +89,11 @@ AXES = {
     ('model.style_dim', 'model.latent_dim'),
     _style_dim,
   ),
+  'missing': Axis(
+    'share of modalities taken away',
+    ('data.missing',),
+    lambda config: config['data']['missing'],
+  ),
   'prior_weight': Axis(
     'weight of the pre-defined prior', ('objective.pi',), _prior_weight
   ),

@@ -117,8 +117,8 @@ def shapes(
     return jax.ShapeDtypeStruct(shape, leaf.dtype, sharding=sharding)
 
   one = jax.eval_shape(lambda: fresh_state(model, settings[0]))
-  inputs, tables = jax.tree.map(of_all, (split.inputs, dict(split.tables)))
-  data, num_members = Data(inputs, tables), len(settings)
+  arrays = split.inputs, dict(split.tables), dict(split.present)
+  data, num_members = Data(*jax.tree.map(of_all, arrays)), len(settings)
   state = _map(lambda leaf: of_all(leaf, num_members), one)
   return (
     stack_hypers(settings, mesh),

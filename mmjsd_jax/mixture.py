@@ -156,6 +156,15 @@ def sample_components(
   return gaussian.sample(key, q)
 
 
+def moments(mixture: Mixture) -> Gaussian:
+  """The Gaussian with the mixture's mean and variances. Shape [B, D]."""
+  weights = mixture.weights[..., None]
+  means = mixture.components.mean
+  mean = jnp.sum(weights * means, axis=0)
+  squares = jnp.exp(mixture.components.log_var) + jnp.square(means - mean[None])
+  return Gaussian(mean, jnp.log(jnp.sum(weights * squares, axis=0)))
+
+
 def kl_bound(mixture: Mixture, prior: Gaussian | None = None) -> jax.Array:
   """sum_s w_s KL(q_s || prior), in nats: what the papers use. Shape [B].
 

@@ -35,6 +35,10 @@ class Modality(NamedTuple):
     style_dim: D_m, latents of this modality alone.
     at_access: (key, x as stored [B, ...]) -> x as stored: what is drawn anew
       whenever an example is used. None changes nothing.
+    weight: of its log-likelihood in the objective, unless others are given.
+    mean: the likelihood's parameter [..., *] to the mean of p(x | z), as of
+      logits or with a learned scale; None where it is one, and of text, whose
+      logits say more.
   """
 
   name: str
@@ -45,6 +49,8 @@ class Modality(NamedTuple):
   log_likelihood: Callable[[jax.Array, jax.Array], jax.Array]
   style_dim: int = 0
   at_access: Callable[[jax.Array, jax.Array], jax.Array] | None = None
+  weight: float = 1.0
+  mean: Callable[[jax.Array], jax.Array] | None = None
 
 
 class Posteriors(NamedTuple):
@@ -149,7 +155,7 @@ class Model(NamedTuple):
   def decode(
     self, params: Params, z: jax.Array, styles: Sequence[jax.Array] = ()
   ) -> dict[str, jax.Array]:
-    """The parameters of p(x_m | s_m, z), such as means, of every modality.
+    """The means of p(x_m | s_m, z) of every modality; of texts logits.
 
     Args:
       params: of `init`.
@@ -159,14 +165,16 @@ class Model(NamedTuple):
     Returns:
       Modality name -> [..., *shape].
     """
-    return {
-      modality.name: self._apply(
+    means = {}
+    for modality, latents in zip(
+      self.modality_list, self._latents([z], styles), strict=True
+    ):
+      decoded = self._apply(
         modality.decoder, params[modality.name]['decoder'], latents
       )
-      for modality, latents in zip(
-        self.modality_list, self._latents([z], styles), strict=True
-      )
-    }
+      to_mean = modality.mean
+      means[modality.name] = decoded if to_mean is None else to_mean(decoded)
+    return means
 
   def log_likelihoods(
     self,

@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from mmjsd_jax import hosts
@@ -17,6 +18,7 @@ class Data(NamedTuple):
 
   inputs: dict[str, jax.Array]
   tables: dict[str, jax.Array]
+  present: dict[str, jax.Array] = {}
 
   @property
   def num_examples(self) -> int:
@@ -25,11 +27,20 @@ class Data(NamedTuple):
     return len(self.tables.get(name, items))
 
   def batch(self, rows: jax.Array) -> dict[str, jax.Array]:
-    """The examples `rows`, as stored. Shape [B, ...] each."""
-    return {
+    """The examples `rows`, as stored; zeros where absent. [B, ...] each."""
+    batch = {
       name: items[self.tables[name][rows] if name in self.tables else rows]
       for name, items in self.inputs.items()
     }
+    for name, mask in self.masks(rows).items():
+      items = batch[name]
+      mask = mask.reshape(-1, *(1,) * (items.ndim - 1))
+      batch[name] = jnp.where(mask, items, 0)
+    return batch
+
+  def masks(self, rows: jax.Array) -> dict[str, jax.Array]:
+    """Which of the examples `rows` have a modality that some lack. Bool [B]."""
+    return {name: mask[rows] for name, mask in self.present.items()}
 
 
 class Order(NamedTuple):
@@ -73,7 +84,8 @@ def make_mesh() -> Mesh:
 
 def to_device(split: Split, mesh: Mesh) -> Data:
   """A split on every device, as it is stored (uint8)."""
-  return Data(*hosts.put((split.inputs, dict(split.tables)), everywhere(mesh)))
+  arrays = split.inputs, dict(split.tables), dict(split.present)
+  return Data(*hosts.put(arrays, everywhere(mesh)))
 
 
 def everywhere(mesh: Mesh) -> NamedSharding:

@@ -47,21 +47,32 @@ def to_pixels(items: npt.ArrayLike, *, num_axes: int, scale: int = 1) -> Pixels:
       a value that is not finite.
   """
   items = np.asarray(items)
-  shape = items.shape[num_axes:]
-  is_image = len(shape) == 3 and shape[-1] in (1, 3)
-  is_codes = len(shape) == 1 and np.issubdtype(items.dtype, np.integer)
-  is_scores = len(shape) == 2 and shape[-1] == len(ALPHABET)
-  if items.size == 0 or not (is_image or is_codes or is_scores):
+  kind = _kind(items, num_axes)
+  if items.size == 0 or not kind:
     raise ValueError(
       f'expected {num_axes} leading axes and behind them [h, w, 3] or '
       f'[h, w, 1] of an image, integers [L] or scores [L, {len(ALPHABET)}] of '
       f'a text, none empty; got {items.dtype} of shape {items.shape}'
     )
-  if is_image:
+  if kind == 'image':
     pixels = _image(items)
     pixels = np.broadcast_to(pixels, (*pixels.shape[:-1], 3))
     return pixels.repeat(scale, axis=-3).repeat(scale, axis=-2)
-  return _texts(_codes(items) if is_scores else items, scale)
+  return _texts(_codes(items) if kind == 'scores' else items, scale)
+
+
+def can_be_shown(items: npt.ArrayLike, *, num_axes: int) -> bool:
+  """Whether `to_pixels` knows such items, by their shape and dtype."""
+  return bool(_kind(np.asarray(items), num_axes))
+
+
+def _kind(items: np.ndarray, num_axes: int) -> str:
+  shape = items.shape[num_axes:]
+  if len(shape) == 3 and shape[-1] in (1, 3):
+    return 'image'
+  if len(shape) == 1 and np.issubdtype(items.dtype, np.integer):
+    return 'codes'
+  return 'scores' if len(shape) == 2 and shape[-1] == len(ALPHABET) else ''
 
 
 def _image(images: np.ndarray) -> Pixels:

@@ -134,6 +134,7 @@ def _config_differences(config: Mapping[str, Any]) -> list[str]:
     ('objective', 'likelihood_weights'),
     ('model', 'style_dim'),
     ('evaluation', 'subsets'),
+    ('data', 'missing'),
   ):
     if got := config.get(section, {}).get(name):
       differences.append(f'{name} {got}')

@@ -149,6 +149,7 @@ def render(
     environment=tables.key_values(
       results['environment'], 'Programs and hardware.'
     ),
+    left_out=_left_out(results),
     probe=(tables.probe_by_size(results), tables.probe_subsets(results)),
     coherence=(
       tables.coherence_by_size(results),
@@ -161,6 +162,7 @@ def render(
       tables.log_likelihood_by_size(results),
       tables.log_likelihood_subsets(results),
     ),
+    num_examples=tables.num_examples(results),
     text=(
       tables.text(results)
       if get(results, 'metrics', 'coherence', 'exact_match')
@@ -189,6 +191,11 @@ def render(
   )
 
 
+def _left_out(results: Results) -> Mapping[str, str]:
+  """What the data did not allow to measure, and why."""
+  return get(results, 'metrics', 'left_out') or {}
+
+
 def _cards(results: Results) -> list[Card]:
   metrics = results['metrics']
   last = len(results['data']['modalities'])
@@ -198,33 +205,38 @@ def _cards(results: Results) -> list[Card]:
   by_size = get(coherence, 'conditional', 'by_size')
   likelihood = get(metrics, 'log_likelihood')
   joint, before = get(likelihood, 'joint'), get(likelihood, 'untrained_joint')
-  return [
-    Card(
+  cards = {
+    'probe': Card(
       'Linear probe',
       _range(get(probe, '1'), get(probe, str(last))),
       f'accuracy from 1 → {last} modalities; {n} latents; '
       f'chance {share(get(metrics, "probe", "chance"))}',
     ),
-    Card(
+    'coherence': Card(
       'Conditional coherence',
       _range(get(by_size, '1'), get(by_size, str(last - 1))),
       f'from 1 → {last - 1} modalities; chance '
       f'{share(get(coherence, "chance"))}, ceiling '
       f'{share(tables.mean_ceiling(results))}',
     ),
-    Card(
+    'joint coherence': Card(
       'Joint coherence',
       share(get(coherence, 'joint'), get(coherence, 'joint_standard_error')),
       f'all {last} agree; chance {share(get(coherence, "joint_chance"))}, '
       f'ceiling {share(tables.joint_ceiling(results)[0])}',
     ),
-    Card(
+    'log_likelihood': Card(
       'Log-likelihood',
       nats(get(joint, 'value'), get(joint, 'standard_error')),
       f'nats per example, K = {count(get(joint, "num_importance_samples"))}; '
       f'untrained {nats(get(before, "value"))}, '
       f'K = {count(get(before, "num_importance_samples"))}',
     ),
+  }
+  return [
+    card
+    for what, card in cards.items()
+    if what.removeprefix('joint ') not in _left_out(results)
   ]
 
 
@@ -315,13 +327,15 @@ def _cautions(results: Results) -> list[str]:
       f'Only these subsets were evaluated: {", ".join(subsets)}. Means over '
       'subsets of a size are over these.'
     )
-  absent = [
-    name.replace('_', ' ')
+  absent = {
+    name: ''
     for name in ('probe', 'coherence', 'log_likelihood')
     if not metrics.get(name)
-  ]
+  }
+  absent |= {name: f' ({why})' for name, why in _left_out(results).items()}
   if absent:
-    cautions.append(f'Not measured in this run: {", ".join(absent)}.')
+    said = (name.replace('_', ' ') + why for name, why in absent.items())
+    cautions.append(f'Not measured in this run: {", ".join(said)}.')
   coherence = get(metrics, 'coherence', 'conditional', 'by_size', '1')
   chance = get(metrics, 'coherence', 'chance')
   if tables.is_number(coherence) and tables.is_number(chance):
@@ -364,6 +378,7 @@ def _run(results: Results) -> Table:
       f'{data["num_train"]:,} training, {data["num_test"]:,} test'
       + _measured_on(results),
     ),
+    *((('missing in training', text),) if (text := _missing(results)) else ()),
     ('data fingerprint (SHA-256)', data['fingerprint']),
     (
       'training',
@@ -421,6 +436,23 @@ def _measured_on(results: Results) -> str:
   if not tables.is_number(used) or used >= results['data']['num_test']:
     return ''
   return f', of which {used:,}, drawn at random, were measured on'
+
+
+def _missing(results: Results) -> str:
+  """What training tuples lack, and which were left out; '' for nothing."""
+  said = []
+  options = get(results, 'config', 'data')
+  if asked := get(options, 'missing'):
+    how = get(options, 'missing_how').replace('_', ' ')
+    said.append(f'{_percent(asked)} of modalities to be taken away, {how}')
+  if missing := get(results, 'data', 'missing'):
+    shares = missing['modalities'].items()
+    each = ', '.join(f'{name} {_percent(share)}' for name, share in shares)
+    said.append(f'{_percent(missing["share"])} are missing ({each})')
+    said.append(f'{missing["num_complete"]:,} tuples are complete')
+  if get(options, 'incomplete') == 'drop':
+    said.append('incomplete tuples were left out')
+  return '; '.join(said)
 
 
 def _objective_line(results: Results) -> str:

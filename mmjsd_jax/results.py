@@ -12,6 +12,8 @@ import jax
 
 from mmjsd_jax import __version__, curves, figures, hosts, published, report
 from mmjsd_jax import config as configuration
+from mmjsd_jax.data import gaps
+from mmjsd_jax.data.dataset import Split, Streamed
 from mmjsd_jax.evaluation import samplers
 from mmjsd_jax.evaluation.samplers import Sampler
 from mmjsd_jax.evaluation.samples import FigureSamples
@@ -19,6 +21,7 @@ from mmjsd_jax.files import file_name, write_json
 from mmjsd_jax.job import Job
 from mmjsd_jax.journal import read_metrics
 from mmjsd_jax.step import TrainState
+from mmjsd_jax.tables import share
 
 _log = logging.getLogger(__name__)
 
@@ -62,6 +65,7 @@ def make_results(
       'substituted': job.dataset.substituted,
       'fingerprint': job.dataset.fingerprint,
       'num_train': job.training.num_examples,
+      'missing': _missing(job.training),
       'num_validation': job.config.data.num_validation,
       'num_test': num_test,
       'modalities': list(job.dataset.modalities),
@@ -86,14 +90,15 @@ def make_results(
 def write_results(
   workdir: pathlib.Path,
   results: dict[str, Any],
-  samples: FigureSamples,
+  samples: FigureSamples | None,
   *,
   sampler: Sampler | None = None,
 ) -> None:
   """Writes figures/, report.html, sampler.npz and, last, results.json.
 
-  Of several processes the first one writes; the others wait for it. Without a
-  sampler that of an earlier evaluation is removed.
+  Without samples, the figures that need none; without a sampler that of an
+  earlier evaluation is removed. Of several processes the first one writes; the
+  others wait for it.
 
   Raises:
     OSError: something cannot be written; an older results.json stays.
@@ -106,14 +111,12 @@ def write_results(
 def _write_results(
   workdir: pathlib.Path,
   results: dict[str, Any],
-  samples: FigureSamples,
+  samples: FigureSamples | None,
   sampler: Sampler | None,
 ) -> None:
   runs = {results['objective']['preset']: results}
-  pictures = {
-    name: figures.to_png(pixels)
-    for name, pixels in figures.sample_figures(samples).items()
-  }
+  drawn = {} if samples is None else figures.sample_figures(samples)
+  pictures = {name: figures.to_png(pixels) for name, pixels in drawn.items()}
   pictures['curves'] = curves.curves_figure(runs)
   pictures['loss'] = curves.loss_figure(runs)
   folder = workdir / 'figures'
@@ -132,19 +135,24 @@ def _write_results(
 
 def _tell(metrics: dict[str, Any]) -> None:
   """The headline numbers, for whoever waits at the terminal."""
-  probes = {k: v for k, v in metrics['probe'].items() if k.isdigit()}
-  for name, block in (
-    *((f'linear probe, {size} latents', probes[size]) for size in probes),
-    ('conditional coherence', metrics['coherence']['conditional']),
-  ):
-    values = [f'{n}: {value:.3f}' for n, value in block['by_size'].items()]
+  probes = {k: v for k, v in metrics.get('probe', {}).items() if k.isdigit()}
+  by_size = {f'linear probe, {size} latents': probes[size] for size in probes}
+  if 'coherence' in metrics:
+    by_size['conditional coherence'] = metrics['coherence']['conditional']
+  for name, block in by_size.items():
+    values = [f'{n}: {share(x)}' for n, x in block['by_size'].items()]
     _log.info('%s by number of inputs: %s', name, ', '.join(values))
-  _log.info(
-    'joint coherence %.4f (chance %.4f), log p(X) %.1f nats',
-    metrics['coherence']['joint'],
-    metrics['coherence']['joint_chance'],
-    metrics['log_likelihood']['joint']['value'],
-  )
+  if 'coherence' in metrics:
+    _log.info(
+      'joint coherence %.4f (chance %.4f)',
+      metrics['coherence']['joint'],
+      metrics['coherence']['joint_chance'],
+    )
+  if 'log_likelihood' in metrics:
+    value = metrics['log_likelihood']['joint']['value']
+    _log.info('log p(X) %.1f nats', value)
+  for what, why in metrics.get('left_out', {}).items():
+    _log.info('not measured: %s (%s)', what, why)
 
 
 def training_block(
@@ -174,6 +182,11 @@ def training_block(
 def now() -> str:
   """The time in UTC, ISO 8601."""
   return datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds')
+
+
+def _missing(training: Split | Streamed) -> dict[str, Any] | None:
+  """What training tuples lack, as `gaps.summary` tells it."""
+  return gaps.summary(training) if isinstance(training, Split) else None
 
 
 def _environment() -> dict[str, Any]:

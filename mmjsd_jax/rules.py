@@ -9,12 +9,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from mmjsd_jax import mixture, objectives
-from mmjsd_jax.data import digits, mnist_svhn_text
+from mmjsd_jax.data import digits, gaps, mnist_svhn_text
 from mmjsd_jax.files import FILE_NAME, is_file_name
 from mmjsd_jax.number_lists import MAX_NUMBERS, parse_numbers
 from mmjsd_jax.objectives import Objective
 
-DATASETS = ('polymnist', 'mnist_svhn_text')
+DATASETS = ('polymnist', 'mnist_svhn_text', 'custom')
 COMPUTE_DTYPES = ('float32', 'bfloat16')
 NON_FINITE = ('stop', 'skip', 'restore')
 MAX_STEPS = 2**31 - 1  # the step is an int32
@@ -128,6 +128,7 @@ RULES: dict[str, Rule] = {
   ),
   'seed': _SEED,
   'data.name': _one_of(DATASETS),
+  'data.declaration': _TEXT,
   'data.digits': _one_of(digits.SOURCES),
   'data.dir': _PATH,
   'data.backgrounds': _each(_PATH),
@@ -139,6 +140,9 @@ RULES: dict[str, Rule] = {
   'data.pairing': _one_of(mnist_svhn_text.PAIRINGS),
   'data.stream': _FLAG,
   'data.num_validation': _integer(0),
+  'data.missing': _number(0, 1),
+  'data.missing_how': _one_of(gaps.HOW),
+  'data.incomplete': _one_of(gaps.INCOMPLETE),
   'model.latent_dim': _SIZE,
   'model.hidden_dim': _SIZE,
   'model.style_dim': _each(_integer(0, 4096)),

@@ -14,6 +14,7 @@ from mmjsd_jax.checkpoint import Checkpoints
 from mmjsd_jax.data.dataset import Dataset
 from mmjsd_jax.evaluation import classifiers, evaluate
 from mmjsd_jax.evaluation.classifier_cache import Classifiers
+from mmjsd_jax.evaluation.coherence import Judges
 from mmjsd_jax.evaluation.judges import make_judges
 from mmjsd_jax.evaluation.sample_quality import make_feature_fns
 from mmjsd_jax.evaluation.samples import samples_for_figures
@@ -225,7 +226,7 @@ def _evaluate(
   _log.info('evaluating step %d', step)
   untrained = init_params(before_data(job.model), job.settings)
   stages('checkpoint')
-  trained, released = _classifiers(job.dataset, as_released=options.as_released)
+  judges, trained = _judges(job.dataset, as_released=options.as_released)
   stages('classifiers')
   feature_fns = None
   if options.num_quality_samples:
@@ -248,7 +249,7 @@ def _evaluate(
     job.model,
     state.params,
     job.dataset,
-    make_judges(trained, released),
+    judges,
     key=key_metrics,
     subsets=tuple(options.subsets),
     sampling=options.sampling,
@@ -299,14 +300,21 @@ def evaluation_keys(seed: int) -> tuple[jax.Array, jax.Array, jax.Array]:
   return key_metrics, key_figures, jax.random.fold_in(key, 2**32 - 1)
 
 
-def _classifiers(
+def _judges(
   dataset: Dataset, *, as_released: bool
-) -> tuple[Classifiers, Classifiers | None]:
-  """Those of the data set, and to judge as released, cached where known."""
+) -> tuple[Judges | None, Classifiers | None]:
+  """Those of the data set, trained or cached; None without any classifier."""
+  left_out = classifiers.without_classifier(dataset)
+  judged = tuple(name for name in dataset.modalities if name not in left_out)
+  if not judged:
+    return None, None
   _log.info('classifiers: trained now, or read from %s', cache_dir())
   train_fn = functools.partial(
-    classifiers.train_classifiers, jax.random.key(0), dataset
+    classifiers.train_classifiers,
+    jax.random.key(0),
+    dataset._replace(modalities=judged),
   )
   # Judging with dropout needs classifiers that were trained with it.
   released = train_fn(channel_dropout=0.5) if as_released else None
-  return train_fn(), released
+  trained = train_fn()
+  return make_judges(trained, released, left_out), trained

@@ -28,6 +28,10 @@ from mmjsd_jax.order import (
   to_device,
 )
 
+# In the name of what is told of examples that have a modality that others lack:
+# a mean over the batch until the line is written, which divides by their share.
+WHERE_PRESENT = '_where_present'
+
 
 class Settings(NamedTuple):
   """What training does, in plain numbers."""
@@ -45,6 +49,19 @@ class Settings(NamedTuple):
   checkpoint_every: int
   non_finite: str = 'stop'  # of rules.NON_FINITE
   shard_params: bool = False
+  gaps: tuple[str, ...] = ()  # modalities that some training examples lack
+
+
+class Batch(NamedTuple):
+  """Examples as a step sees them.
+
+  Attributes:
+    inputs: modality name -> items, zeros where absent. Shape [B, ...].
+    present: which modalities each has. Bool, shape [M, B]; None means all.
+  """
+
+  inputs: dict[str, jax.Array]
+  present: jax.Array | None
 
 
 class Hyper(NamedTuple):
@@ -117,7 +134,7 @@ def fresh_state(model: Model, settings: Settings) -> TrainState:
     params,
     jax.jit(_optimizer(settings.learning_rate).init)(params),
     jnp.zeros((), jnp.int32),
-    _no_steps(model),
+    _no_steps(model, settings),
     jnp.zeros((), jnp.int32),
     jnp.zeros((), jnp.int32),
     jnp.ones((), jnp.float32),
@@ -225,9 +242,11 @@ def make_validation_loss(
     def chunk(index_and_rows):
       index, rows = index_and_rows
       rows = over_devices(rows, mesh)
-      batch = model.access(
+      batch = _accessed(
+        model,
         jax.random.fold_in(key_access, index),
-        data.batch(jnp.minimum(rows, num_examples - 1)),
+        data,
+        jnp.minimum(rows, num_examples - 1),
       )
       key = jax.random.fold_in(key_chunks, index)
       terms = _terms(params, model, settings, hyper, key, batch, hyper.beta)
@@ -267,12 +286,24 @@ def make_batch(
   state: TrainState,
   data: Data | Block,
   rows: jax.Array,
-) -> dict[str, jax.Array]:
+) -> Batch:
   """The examples `rows` as a member's next step sees them."""
   *_, key_access = hyper.keys
-  return model.access(
-    jax.random.fold_in(key_access, state.step), data.batch(rows)
+  return _accessed(
+    model, jax.random.fold_in(key_access, state.step), data, rows
   )
+
+
+def _accessed(
+  model: Model, key: jax.Array, data: Data | Block, rows: jax.Array
+) -> Batch:
+  present = None
+  if masks := data.masks(rows):
+    everywhere = jnp.ones_like(next(iter(masks.values())))
+    present = jnp.stack(
+      [masks.get(name, everywhere) for name in model.modalities]
+    )
+  return Batch(model.access(key, data.batch(rows)), present)
 
 
 def _order_in(
@@ -299,10 +330,26 @@ def _loss(params, model, settings, hyper, key, batch, beta):
   """The mean negative objective over the batch, and its terms."""
   terms = _terms(params, model, settings, hyper, key, batch, beta)
   means = jax.tree.map(lambda leaf: jnp.mean(leaf, axis=-1), terms)
-  return -means.objective, _metrics(model, means)
+  shares = None
+  if batch.present is not None:
+    shares = jnp.mean(batch.present, axis=-1, dtype=terms.objective.dtype)
+  return -means.objective, _metrics(model, settings, means, shares)
 
 
-def _metrics(model: Model, means: ElboTerms) -> dict[str, jax.Array]:
+def _metrics(
+  model: Model,
+  settings: Settings,
+  means: ElboTerms,
+  shares: jax.Array | None,
+) -> dict[str, jax.Array]:
+  """What is told of a step.
+
+  Args:
+    model: what is trained.
+    settings: how.
+    means: over the batch, with zeros for absent modalities.
+    shares: of the batch that has each modality. Shape [M].
+  """
   metrics = {
     'loss': -means.objective,
     'log_likelihood': jnp.sum(means.log_likelihoods),
@@ -312,10 +359,16 @@ def _metrics(model: Model, means: ElboTerms) -> dict[str, jax.Array]:
     metrics['unimodal_log_likelihood'] = jnp.sum(means.unimodal_log_likelihoods)
     metrics['unimodal_regulariser'] = jnp.sum(means.unimodal_regularisers)
   for index, modality in enumerate(model.modality_list):
-    name = modality.name
-    metrics[f'log_likelihood/{name}'] = means.log_likelihoods[index]
+    name, where = modality.name, ''
+    if name in settings.gaps:
+      assert shares is not None  # by the same masks
+      metrics[f'present/{name}'] = shares[index]
+      where = WHERE_PRESENT
+    metrics[f'log_likelihood{where}/{name}'] = means.log_likelihoods[index]
     if modality.style_dim:
-      metrics[f'style_regulariser/{name}'] = means.style_regularisers[index]
+      metrics[f'style_regulariser{where}/{name}'] = means.style_regularisers[
+        index
+      ]
   return metrics
 
 
@@ -324,14 +377,15 @@ def _tally(model: Model, settings: Settings, state: TrainState) -> Tally:
   begins = state.step % settings.log_every == 0
   return jax.tree.map(
     lambda empty, sums: jnp.where(begins, empty, sums),
-    _no_steps(model),
+    _no_steps(model, settings),
     state.tally,
   )
 
 
-def _no_steps(model: Model) -> Tally:
+def _no_steps(model: Model, settings: Settings) -> Tally:
   zero, zeros = jnp.zeros(()), jnp.zeros(len(model.modality_list))
-  names = _metrics(model, ElboTerms(zero, zeros, zero, zeros, zeros, zeros))
+  means = ElboTerms(zero, zeros, zero, zeros, zeros, zeros)
+  names = _metrics(model, settings, means, zeros)
   return Tally(
     {name: jnp.zeros(()) for name in (*names, 'gradient_norm')},
     jnp.zeros((), jnp.int32),
@@ -342,7 +396,8 @@ def _terms(params, model, settings, hyper, key, batch, beta):
   return model.elbo(
     key,
     params,
-    batch,
+    batch.inputs,
+    present=batch.present,
     beta=beta,
     likelihood_weights=jnp.asarray(settings.likelihood_weights),
     beta_style=hyper.beta_style,

@@ -18,6 +18,7 @@ from mmjsd_jax import (
   __version__,
   ablation,
   figures,
+  gap_curves,
   grid,
   hosts,
   measured,
@@ -49,6 +50,7 @@ _log = logging.getLogger(__name__)
 FIGURES: Mapping[str, Callable[[Sequence[Measured], str], dict[str, Chart]]] = {
   'trade_off': trade_off.trade_off,
   'ablation': ablation.ablation,
+  'gaps': gap_curves.gaps,
 }
 
 

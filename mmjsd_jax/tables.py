@@ -159,6 +159,29 @@ def probe_subsets(results: Results) -> Table:
   )
 
 
+def num_examples(results: Results) -> Table | None:
+  """How many examples every subset had; None where all had all."""
+  n = probe_sizes(results)[0]
+  probed = get(results, 'metrics', 'probe', n, 'num_examples') or {}
+  judged = get(results, 'metrics', 'coherence', 'num_examples') or {}
+  names = _ordered((*probed, *judged))
+  if not names:
+    return None
+  return Table(
+    'Some examples lack modalities or their class. A subset is measured on '
+    'those that have all its modalities and a class.',
+    ('subset', f'training, of {int(n):,}', 'test, probe', 'test, coherence'),
+    tuple(
+      (
+        name,
+        *(map(count, probed[name]) if probed else ('all', 'all')),
+        count(judged[name]) if judged else 'all',
+      )
+      for name in names
+    ),
+  )
+
+
 def coherence_by_size(results: Results) -> Table:
   """Conditional coherence against number of inputs."""
   coherence = get(results, 'metrics', 'coherence')
@@ -199,9 +222,9 @@ def coherence_matrix(results: Results) -> Table:
   """Conditional coherence from single modalities: source by target."""
   coherence = get(results, 'metrics', 'coherence')
   pairs = get(coherence, 'conditional', 'pairs')
-  names = results['data']['modalities']
+  names = _judged(results)
   rows = []
-  for source in names:
+  for source in results['data']['modalities']:
     cells = [
       NOT_APPLICABLE
       if source == target
@@ -250,7 +273,7 @@ def text(results: Results) -> Table:
 def coherence_pairs(results: Results) -> Table:
   """Conditional coherence of every subset and target."""
   pairs = get(results, 'metrics', 'coherence', 'conditional', 'pairs') or {}
-  names = results['data']['modalities']
+  names = _judged(results)
   subsets = _ordered(pair.split('->')[0] for pair in pairs)
   return Table(
     'Conditional coherence from every subset (row) to every other modality '
@@ -532,9 +555,15 @@ def mean_ceiling(results: Results) -> float | None:
   of every entry of `by_size`.
   """
   ceilings = get(results, 'metrics', 'coherence', 'ceiling') or {}
-  names = results['data']['modalities']
+  names = _judged(results)
   values = [ceilings[name] for name in names if is_number(ceilings.get(name))]
   return float(np.mean(values)) if len(values) == len(names) else None
+
+
+def _judged(results: Results) -> list[str]:
+  """The modalities that coherence is measured of: all but those left out."""
+  judged = get(results, 'metrics', 'coherence', 'judged')
+  return judged or results['data']['modalities']
 
 
 def joint_ceiling(results: Results) -> tuple[float | None, bool]:

@@ -31,6 +31,7 @@ from mmjsd_jax.model import Model
 from mmjsd_jax.order import Data, check_batch, check_devices, to_device
 from mmjsd_jax.snapshot import DamagedCheckpoint
 from mmjsd_jax.step import (
+  WHERE_PRESENT,
   Settings,
   TrainState,
   init_state,
@@ -351,7 +352,11 @@ def _wait(members: Sequence[Member]) -> None:
 def _metrics(
   report: Report, index: int, settings: Settings
 ) -> dict[str, float]:
-  """A member's means over the steps that it took, {} if there were none."""
+  """A member's means over the steps that it took, {} if there were none.
+
+  What is told of a modality that some examples lack is the mean over those of
+  all these steps that have it, and is not told where none has.
+  """
   num_steps = int(report.tally.num_steps[index])
   if not num_steps:
     return {}
@@ -359,6 +364,14 @@ def _metrics(
     name: float(values[index]) / num_steps
     for name, values in report.tally.sums.items()
   }
+  for modality in settings.gaps:
+    share = metrics[f'present/{modality}']
+    for name in [
+      n for n in metrics if n.endswith(f'{WHERE_PRESENT}/{modality}')
+    ]:
+      value = metrics.pop(name)
+      if share:  # else nobody had it
+        metrics[name] = value / share
   if settings.non_finite == 'skip':
     metrics['skipped_steps'] = float(report.num_skipped[index])
   if settings.non_finite == 'restore':

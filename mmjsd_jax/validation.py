@@ -11,6 +11,7 @@ from typing import Any
 
 from mmjsd_jax import objectives, power_set, subsets
 from mmjsd_jax.data import backgrounds, mnist_svhn_text, polymnist
+from mmjsd_jax.data.declaration import ModalitySpec, from_json
 from mmjsd_jax.number_lists import MAX_NUMBERS, parse_numbers
 from mmjsd_jax.objectives import Objective
 from mmjsd_jax.rules import MAX_STEPS, RULES
@@ -29,6 +30,8 @@ POPULATION_KEYS = {
   'learning_rate': 'train.learning_rate',
 }
 _POPULATION = tuple(f'population.{name}' for name in POPULATION_KEYS)
+# Data sets whose tuples have all modalities, unless some are taken away.
+_COMPLETE = ('polymnist', 'mnist_svhn_text')
 # 4 GB of float32, before anything is decoded.
 _MAX_LATENTS = 2**30
 
@@ -139,6 +142,12 @@ def check_modalities(values: Values, modalities: tuple[str, ...]) -> None:
     values['evaluation.condition_on'],
   )
   _require(
+    len(used) > 1 or not values['data.missing'],
+    'data.missing',
+    f'0, as every tuple keeps a modality and {used} is the only one',
+    values['data.missing'],
+  )
+  _require(
     'text' in used or values['model.text_likelihood'] == 'categorical',
     'model.text_likelihood',
     f"'categorical', as none of {used} is text",
@@ -201,11 +210,50 @@ def _check_data(values: Values) -> None:
       'False, or True and the folder of a prepared copy',
       (True, ''),
     )
+    _require(
+      not values['data.missing'],
+      'data.missing',
+      '0 with data.stream = True, as streamed tuples are complete',
+      values['data.missing'],
+    )
+  declared = values['data.declaration']
+  if values['data.name'] == 'custom':
+    specs = _specs(values)
+    _require(
+      all(spec.weight == 1 for spec in specs)
+      or not (
+        values['objective.likelihood_weights']
+        or values['objective.weigh_by_size']
+      ),
+      'objective.likelihood_weights, objective.weigh_by_size',
+      '() and False, as config.data.declaration has weights',
+      (
+        values['objective.likelihood_weights'],
+        values['objective.weigh_by_size'],
+      ),
+    )
+  else:
+    _require(
+      not declared,
+      'data.declaration',
+      "'', as data.name is not 'custom'",
+      declared,
+    )
   if values['data.backgrounds']:
     try:
       backgrounds.list_files(values['data.backgrounds'])
     except (OSError, ValueError) as error:
       raise ValueError(f'config.data.backgrounds: {error}') from None
+
+
+def _specs(values: Values) -> tuple[ModalitySpec, ...]:
+  """Of the modalities that are declared; () of data in memory."""
+  if not values['data.declaration']:
+    return ()
+  try:
+    return from_json(values['data.declaration']).specs
+  except ValueError as error:
+    raise ValueError(f'config.data.declaration: {error}') from None
 
 
 def _check_weights(values: Values) -> None:
@@ -348,12 +396,27 @@ def _without_effect(
 ) -> Iterator[tuple[str, str]]:
   """Keys that change nothing here, and what they would have to go with."""
   name, source = values['data.name'], values['data.digits']
-  if name == 'polymnist':
-    idle = ('data.num_pairings', 'data.pairing')
-  else:
-    idle = ('data.backgrounds', 'model.hidden_dim')
+  idle = {
+    'polymnist': ('data.num_pairings', 'data.pairing'),
+    'mnist_svhn_text': ('data.backgrounds', 'model.hidden_dim'),
+    'custom': (
+      'data.digits',
+      'data.backgrounds',
+      'data.embedded_repeats',
+      'data.allow_download',
+      'data.num_pairings',
+      'data.pairing',
+      'model.hidden_dim',
+      'model.first_colour',
+      'model.text_likelihood',
+    ),
+  }[name]
   for key in idle:
     yield key, f'data.name = {name!r}'
+  if not values['data.missing']:
+    yield 'data.missing_how', 'data.missing = 0'
+    if name in _COMPLETE:
+      yield 'data.incomplete', f'data.missing = 0 and data.name = {name!r}'
   if values['data.stream']:
     yield 'data.allow_download', 'data.stream = True'
   if source in ('embedded', 'idx'):
@@ -383,6 +446,10 @@ def _without_effect(
 def _check_some_modalities(values: Values) -> None:
   """`check_modalities` of those that the data set may turn out to have."""
   possible: list[tuple[str, ...]] = [polymnist.MODALITIES]
+  if values['data.name'] == 'custom':
+    if not values['data.declaration']:
+      return  # known when the data are there
+    possible = [tuple(spec.name for spec in _specs(values))]
   if values['data.name'] == 'mnist_svhn_text':
     possible = [mnist_svhn_text.MODALITIES]
     if values['data.digits'] == 'auto':

@@ -13,7 +13,7 @@ import os
 import pathlib
 import platform
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import ml_collections
@@ -21,6 +21,14 @@ import ml_collections
 from mmjsd_jax import config as configuration
 from mmjsd_jax import hosts
 from mmjsd_jax.data.dataset import Dataset
+from mmjsd_jax.data.declaration import (
+  ModalitySpec,
+  check_spec,
+  from_json,
+  from_tree,
+  named_networks,
+  to_tree,
+)
 from mmjsd_jax.files import naming, read_json, write_json
 from mmjsd_jax.journal import read_metrics
 
@@ -113,18 +121,32 @@ def _claimed(
     except ValueError as error:
       raise FileExistsError(str(error)) from None
     if mode != 'evaluate':
-      data = {'source': dataset.source, 'fingerprint': dataset.fingerprint}
+      data = {
+        'source': dataset.source,
+        'substituted': dataset.substituted,
+        'modalities': list(dataset.modalities),
+        'fingerprint': dataset.fingerprint,
+        'specs': [to_tree(spec) for spec in dataset.specs],
+      }
       run = {'config': configuration.to_dict(config), 'data': data}
       write_json(workdir / 'run.json', run)
     yield
 
 
-def stored_config(workdir: pathlib.Path) -> ml_collections.ConfigDict:
+def stored_config(
+  workdir: pathlib.Path, *, trusted: Collection[str] = ()
+) -> ml_collections.ConfigDict:
   """The configuration of the run in `workdir`.
+
+  Args:
+    workdir: of the run.
+    trusted: networks of the user's own, 'package.module:function', that may be
+      imported if the run has them, which runs their code.
 
   Raises:
     FileNotFoundError: there is no run.
-    ValueError: run.json is damaged, or has keys or values of other kinds.
+    ValueError: run.json is damaged, or has keys or values of other kinds, or
+      names networks that are not trusted.
   """
   path, stored = workdir / 'run.json', _stored_run(workdir)['config']
   try:
@@ -132,7 +154,79 @@ def stored_config(workdir: pathlib.Path) -> ml_collections.ConfigDict:
     configuration.validate(config)
   except ValueError as error:
     raise ValueError(f'{path}: {error}') from None
+  if config.data.declaration:
+    _check_trusted(path, from_json(config.data.declaration).specs, trusted)
   return config
+
+
+def stored_data(workdir: pathlib.Path) -> dict[str, Any]:
+  """What the run in `workdir` knows of its data without having them.
+
+  Returns:
+    'source' and 'substituted' as of Dataset, 'modalities' in their order.
+
+  Raises:
+    FileNotFoundError: there is no run.
+    ValueError: run.json is damaged, or of a version that stored less.
+  """
+  data = _stored_run(workdir)['data']
+  names = data.get('modalities')
+  if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
+    raise ValueError(
+      f'{workdir / "run.json"} must name the modalities in data.modalities; '
+      f'got {names!r}. The training command, given once more, stores them'
+    )
+  return {'substituted': None} | data
+
+
+def stored_specs(
+  workdir: pathlib.Path, *, trusted: Collection[str] = ()
+) -> tuple[ModalitySpec, ...]:
+  """What the modalities are, if the run in `workdir` is on users' own data.
+
+  With the shapes, means and standard deviations that training found, so that
+  a model needs no data; () of other data sets.
+
+  Args:
+    workdir: of the run.
+    trusted: as of `stored_config`.
+
+  Raises:
+    FileNotFoundError: there is no run.
+    ValueError: run.json is damaged, or names networks that are not trusted.
+  """
+  trees = _stored_run(workdir)['data'].get('specs', [])
+  place = f'{workdir / "run.json"}: data.specs'
+  try:
+    if not isinstance(trees, list):
+      raise ValueError(f'{place} must be a list; got {trees!r}')
+    specs = tuple(from_tree(ModalitySpec, tree, place) for tree in trees)
+    for spec in specs:
+      check_spec(spec)
+  except ValueError as error:
+    raise ValueError(f'{place}: {error}') from None
+  _check_trusted(workdir / 'run.json', specs, trusted)
+  return specs
+
+
+def own_networks(
+  config: ml_collections.ConfigDict | None,
+) -> tuple[str, ...]:
+  """The networks that a user's configuration names, and so trusts."""
+  if config is None or not config.data.declaration:
+    return ()
+  return named_networks(from_json(config.data.declaration).specs)
+
+
+def _check_trusted(
+  path: pathlib.Path, specs: Sequence[ModalitySpec], trusted: Collection[str]
+) -> None:
+  named = named_networks(specs)
+  if strange := [name for name in named if name not in trusted]:
+    raise ValueError(
+      f'{path} names {strange}, code that would be imported and run: give '
+      '--config=<file> of your own, which names it, too'
+    )
 
 
 def _check_run(

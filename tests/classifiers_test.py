@@ -411,6 +411,34 @@ def test_all_modalities_are_judged_in_either_mode(
     assert jit(classify)(key, judges.params, data).shape == (3, 2)
 
 
+def test_items_without_a_class_or_that_fill_a_gap_are_not_learned(triple_set):
+  labels = triple_set.train.labels.copy()
+  labels[0] = -1
+  present = np.arange(len(labels)) != 1
+  split = triple_set.train._replace(
+    labels=labels, present=dict.fromkeys(SHAPES, present)
+  )
+  for kind in SHAPES:
+    if kind in split.tables:  # each item once, whichever tuples it is in
+      rows = np.unique(split.tables[kind][2:])
+    else:
+      rows = np.arange(2, len(labels))
+    items, classes = classifiers._labelled_items(split, kind)
+    np.testing.assert_array_equal(items, split.inputs[kind][rows])
+    assert classes.min() == 0
+  assert classifiers.without_classifier(triple_set) == {}
+  nobody = split._replace(labels=0 * labels - 1)
+  why = 'a split has no labelled example of it'
+  assert classifiers.without_classifier(
+    triple_set._replace(test=nobody)
+  ) == dict.fromkeys(SHAPES, why)
+  unlabelled = triple_set._replace(num_classes=0)
+  why = 'the data set has no labels'
+  assert classifiers.without_classifier(unlabelled) == dict.fromkeys(
+    SHAPES, why
+  )
+
+
 def test_an_item_of_several_classes_is_refused(triple_set, tmp_path):
   labels = triple_set.train.labels.copy()
   labels[0] = 1 - labels[0]

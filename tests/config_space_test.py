@@ -30,8 +30,14 @@ from jax.sharding import AxisType
 from mmjsd_jax import config as configuration
 from mmjsd_jax import grid, members, objectives, order, rules, step
 from mmjsd_jax import job as jobs
-from mmjsd_jax.data import mnist_svhn_text, polymnist
+from mmjsd_jax.data import mnist_svhn_text, own_files, polymnist
 from mmjsd_jax.data.dataset import Dataset, Split
+from mmjsd_jax.data.declaration import (
+  Declaration,
+  Declared,
+  ModalitySpec,
+  Source,
+)
 from mmjsd_jax.gaussian import Gaussian
 from mmjsd_jax.modalities import mnist_image, polymnist_image, svhn_image, text
 
@@ -81,6 +87,15 @@ WEIGHT = _numbers(0.0, 1e4)
 NOT_WEIGHTS = (-1.0, 1e5, math.nan, math.inf, 10**400, 'x')
 NOT_PATHS = ('\0', '\udcff', '~no_such_user/a', 'a' * 5000)
 
+SPECS = (
+  ModalitySpec('a', 'vector', width=4, shape=(4,)).with_defaults(),
+  ModalitySpec('b', 'image', width=4, shape=(3, 5, 1)).with_defaults(),
+)
+DECLARATION = Declaration(
+  tuple(Declared(spec._replace(shape=()), Source('x.csv')) for spec in SPECS)
+)
+DECLARED = DECLARATION.to_json()
+
 SPACE = {
   'name': Values(
     ('a', '-a+b.c_F9', 'x' * 200),
@@ -101,7 +116,9 @@ SPACE = {
     + ('\udcff', None),
   ),
   'seed': SEED,
-  'data.name': _choices('polymnist', 'mnist_svhn_text'),
+  'data.name': _choices('polymnist', 'mnist_svhn_text', 'custom'),
+  # Of no effect but with the data set 'custom': see `_config`.
+  'data.declaration': Values(('', DECLARED), ('{}', 'x', DECLARED, None)),
   'data.digits': _choices('auto', 'mnist', 'idx', 'tfds', 'embedded'),
   'data.dir': Values(('', str(_HERE), 'nowhere'), (*NOT_PATHS, None)),
   'data.backgrounds': _tuples(
@@ -117,6 +134,10 @@ SPACE = {
   'data.pairing': _choices('min', 'all'),
   'data.stream': Values((False,), (True, None)),  # True needs data.dir
   'data.num_validation': Values((0, 1, 56), (-1, 64, 2**40, True, None)),
+  'data.missing': _numbers(0.0, 1.0),
+  # Of no effect without `data.missing`: see `APART`.
+  'data.missing_how': Values(('at_random',), ('by_digit', '', None)),
+  'data.incomplete': Values(('keep',), ('dropped', '', None)),
   'model.latent_dim': SIZE,
   'model.hidden_dim': SIZE,
   'model.style_dim': _tuples([(0, 1, 2), (4,) * 5], -1, 1.5, 4097, 2**40),
@@ -248,6 +269,10 @@ APART = [
   ('objective.style_weights', {'objective.style_weights': (2.0,) * 5}),
   ('data.num_pairings', {'data.num_pairings': 2}),
   ('data.pairing', {'data.pairing': 'all'}),
+  ('data.missing_how', {'data.missing_how': 'by_class'}),
+  ('data.incomplete', {'data.incomplete': 'drop'}),
+  ('data.incomplete', {'data.incomplete': 'drop', 'data.missing': 1.0}),
+  ('data.missing', {'data.missing': 0.5, 'data.modalities': ('m1',)}),
   ('model.text_likelihood', {'model.text_likelihood': 'as_released'}),
   *(
     (key, {'data.name': 'mnist_svhn_text', **changes})
@@ -265,6 +290,40 @@ APART = [
       ('evaluation.condition_on', {'evaluation.condition_on': 'm0'}),
     ]
   ),
+  ('data.declaration', {'data.name': 'custom', 'data.digits': 'auto'}),
+  *(
+    (
+      next(iter(changes)),
+      {
+        'data.name': 'custom',
+        'data.digits': 'auto',
+        'data.declaration': DECLARED,
+        **changes,
+      },
+    )
+    for changes in [
+      {'data.digits': 'embedded'},
+      {'data.backgrounds': _FILES},
+      {'data.embedded_repeats': 2},
+      {'data.allow_download': True},
+      {'data.num_pairings': 2},
+      {'data.stream': True, 'data.dir': str(_HERE)},
+      {'model.hidden_dim': 256},
+      {'model.first_colour': 'median'},
+      {'model.style_dim': (1,)},
+      {'data.modalities': ('m0',)},
+      {
+        'objective.weigh_by_size': True,
+        'data.declaration': DECLARATION._replace(
+          modalities=(
+            DECLARATION.modalities[0]._replace(
+              spec=ModalitySpec('a', 'vector', weight=2.0)
+            ),
+          )
+        ).to_json(),
+      },
+    ]
+  ),
   (
     'data.allow_download',
     {'data.digits': 'embedded', 'data.allow_download': True},
@@ -275,6 +334,7 @@ APART = [
       ('data.stream', {'data.dir': ''}),
       ('data.stream', {'data.name': 'mnist_svhn_text'}),
       ('data.allow_download', {'data.allow_download': True}),
+      ('data.missing', {'data.missing': 0.5}),
       ('population.together', {'population.seed': '0,1'}),
     ]
   ),
@@ -336,6 +396,7 @@ APART = [
 ]
 # Known only from the data, and refused as soon as they are there.
 NEEDS_DATA = {
+  'data.incomplete',
   'data.num_validation',
   'train.batch_size',
   'train.num_epochs',
@@ -349,7 +410,8 @@ def _config(changes, name='polymnist'):
   config.update_from_flattened_dict(
     {
       'data.name': name,
-      'data.digits': 'tfds',
+      'data.digits': 'auto' if name == 'custom' else 'tfds',
+      'data.declaration': DECLARED if name == 'custom' else '',
       'model.latent_dim': 2,
       'train.batch_size': 8,
       'train.num_steps': 4,
@@ -394,10 +456,10 @@ class _Loads:
 
   count = 0
 
-  def __init__(self, name, shapes):
-    self.name, self.shapes = name, shapes
+  def __init__(self, name, shapes, specs=()):
+    self.name, self.shapes, self.specs = name, shapes, specs
 
-  def __call__(self, **settings):
+  def __call__(self, *arguments, **settings):
     type(self).count += 1
     splits = [
       Split(
@@ -407,7 +469,9 @@ class _Loads:
       for size in (64, 32)
     ]
     modalities = tuple(self.shapes)
-    return Dataset(self.name, modalities, 10, *splits, 'noise', None, '')
+    return Dataset(
+      self.name, modalities, 10, *splits, 'noise', None, '', specs=self.specs
+    )
 
 
 def _noise(*shape):
@@ -426,6 +490,8 @@ def _stand_ins():
     for load in ('load', 'load_streamed'):
       patch.setattr(polymnist, load, _Loads('polymnist', colour))
     patch.setattr(mnist_svhn_text, 'load', _Loads('mnist_svhn_text', mixed))
+    own = {spec.name: spec.shape for spec in SPECS}
+    patch.setattr(own_files, 'load', _Loads('custom', own, SPECS))
     for module, shape in (
       (polymnist_image, (28, 28, 3)),
       (mnist_image, (28, 28, 1)),
@@ -589,7 +655,8 @@ def _traced(model, settings):
     modality.name: jax.ShapeDtypeStruct((64, *modality.shape), jnp.uint8)
     for modality in model.modality_list
   }
-  data = order.Data(inputs, {})
+  mask = jax.ShapeDtypeStruct((64,), bool)
+  data = order.Data(inputs, {}, dict.fromkeys(settings.gaps, mask))
   hyper, epoch = jax.eval_shape(
     lambda: (
       members.stack_hypers([settings], mesh),
@@ -735,6 +802,7 @@ def _arguments(*names):
   [
     ('polymnist', ('paper', 'smoke')),
     ('mnist_svhn_text', ('paper', 'ms', 'smoke')),
+    ('custom', ()),
   ],
 )
 def test_config_files_are_valid_with_every_argument(name, arguments):

@@ -98,7 +98,11 @@ def test_unknown_key_is_refused():
     ('objective.preset', 'mopo', "one of ('mvae', "),
     ('objective.change.posterior', 'pow', "one of ('poe', "),
     ('objective.change.num_samples', 0, 'num_samples'),
-    ('data.name', 'polymnits', "one of ('polymnist', 'mnist_svhn_text')"),
+    (
+      'data.name',
+      'polymnits',
+      "one of ('polymnist', 'mnist_svhn_text', 'custom')",
+    ),
     ('data.digits', 'minst', "one of ('auto', 'mnist', "),
     ('data.modalities', ('m0', 'm5'), "names of ('m0', 'm1', "),
     ('data.modalities', ('m0', 'm0'), 'distinct names in the order of'),

@@ -82,8 +82,8 @@ def test_wrong_inputs_are_named(name, array, message):
     (np.zeros(4, np.float32), r'integers \[N\], N at least 1; got float32'),
     (np.zeros((4, 1), np.int32), r'got int32 \(4, 1\)'),
     (np.zeros(0, np.int32), r'got int32 \(0,\)'),
-    (np.array([0, 1, 2, 3]), r'in \[0, 3\); got 0 to 3'),
-    (np.array([0, 1, 2, -1]), r'in \[0, 3\); got -1 to 2'),
+    (np.array([0, 1, 2, 3]), r'in \[0, 3\), or -1 where unknown; got 0 to 3'),
+    (np.array([0, 1, 2, -2]), r'in \[0, 3\), or -1 .*; got -2 to 2'),
   ],
   ids=['floats', 'rank', 'none', 'above', 'below'],
 )
@@ -105,3 +105,54 @@ def test_fingerprint_changes_with_any_value():
     prints.add(dataset.fingerprint(train, changed))
   assert len(prints) == 5
   assert dataset.fingerprint(_split(6), _split(4)) in prints
+
+
+def test_a_set_may_have_gaps_and_no_labels():
+  values = np.full((4, 5), np.nan, np.float32)
+  values[1:] = 0
+  train = _split(4, m1=values)._replace(
+    labels=np.full(4, -1, np.int32), present={'m1': np.arange(4) > 0}
+  )
+  unlabelled = _dataset(train, train)._replace(num_classes=0)
+  dataset.check(unlabelled)
+  with pytest.raises(ValueError, match=r'labels .* in \[0, 0\), .* got 0 to 2'):
+    dataset.check(unlabelled._replace(test=_split(4)))
+  with pytest.raises(ValueError, match='first in example 0'):
+    dataset.check(unlabelled._replace(train=train._replace(present={})))
+
+
+@pytest.mark.parametrize(
+  ('present', 'message'),
+  [
+    (
+      {'m1': np.ones(4, np.uint8)},
+      r'mask of m1 of the train split must be bool \(4,\); got uint8 \(4,\)',
+    ),
+    ({'m1': np.ones(3, bool)}, r'must be bool \(4,\); got bool \(3,\)'),
+    ({'m2': np.ones(4, bool)}, r"masks of the train .*'m1'\); got \('m2',\)"),
+    (
+      {'m0': np.arange(4) < 2, 'm1': np.arange(4) == 0},
+      'tuples of the train split must be of at least one modality; got 2 '
+      'without any, the first of them tuple 2',
+    ),
+  ],
+  ids=['dtype', 'shape', 'name', 'nothing there'],
+)
+def test_wrong_masks_are_named(present, message):
+  with pytest.raises(ValueError, match=message):
+    dataset.check(_dataset(train=_split(4)._replace(present=present)))
+
+
+def test_masks_go_with_their_tuples_and_into_the_fingerprint():
+  rows, mask = np.array([3, 0]), np.array([True, True, False, False])
+  split = _split(4)._replace(present={'m1': mask})
+  for part in (split.keep(rows), split.take(rows), split.only(('m1',))):
+    assert list(part.present) == ['m1']
+  np.testing.assert_array_equal(split.keep(rows).present['m1'], [False, True])
+  np.testing.assert_array_equal(split.take(rows).present['m1'], [False, True])
+  assert split.only(('m0',)).present == {}
+  prints = {
+    dataset.fingerprint(_split(4)._replace(present=present), _split(4))
+    for present in ({}, {'m1': mask}, {'m1': ~mask}, {'m0': mask})
+  }
+  assert len(prints) == 4

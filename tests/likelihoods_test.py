@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.integrate
+import scipy.stats
 import vectors
 from vectors import jit
 
@@ -50,6 +51,8 @@ def data_and_output(name, *, samples=(), batch=3, event=(4, 2), seed=0):
   rng = np.random.default_rng(seed)
   shape = (batch, *event)
   output = rng.normal(size=(*samples, *shape))
+  if name == 'normal_learned':
+    output = rng.normal(size=(*output.shape, 2))
   if name in ('categorical', 'one_hot_categorical'):
     output = rng.normal(size=(*samples, *shape, 5))
     x = jnp.asarray(rng.integers(5, size=shape))
@@ -103,6 +106,21 @@ def test_value_and_gradient_are_finite_for_any_output(name, size):
   value, gradient = value_and_gradient(size * output)
   assert np.isfinite(value)
   assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize('scale', [0.02, 1.0, 30.0])
+def test_a_learned_scale_gives_the_normal_of_that_scale(scale):
+  x, loc = data_and_output('normal')
+  raw = jnp.full_like(loc, np.log((scale - 0.01) / 0.99))
+  learned = jit(likelihoods.normal_learned)(x, jnp.stack([loc, raw], axis=-1))
+  expected = scipy.stats.norm(loc, scale).logpdf(x).sum(axis=(1, 2))
+  np.testing.assert_allclose(learned, expected, rtol=1e-5)
+
+
+def test_a_learned_scale_has_a_least_value():
+  x = jnp.zeros((1, 1))
+  lowest = jit(likelihoods.normal_learned)(x, jnp.array([[[0.0, -1e4]]]))
+  np.testing.assert_allclose(lowest, scipy.stats.norm(0, 0.01).logpdf(0), 1e-5)
 
 
 # Normalisation.

@@ -36,7 +36,8 @@ def parse(monkeypatch):
   for name in list(flags.FLAGS):
     if name.startswith('config.'):
       delattr(flags.FLAGS, name)
-  for name in ('config', 'workdir', 'mode'):
+  options = [option.name for option in main._OPTIONS]
+  for name in ('config', 'workdir', 'mode', *options):
     flags.FLAGS[name].unparse()
   flags.FLAGS.unparse_flags()
 
@@ -78,7 +79,7 @@ def test_unknown_key_gets_the_closest_known_one(capsys, parse, key, closest):
     ('--config.data.allow_download=maybe', "Non-boolean .* 'maybe'"),
     ('--config.objective=1', 'is not a dict'),
     ('--config.train', 'Missing value for flag --config.train'),
-    ('--mode=test', 'one of <train_and_evaluate.train.evaluate>'),
+    ('--mode=test', 'one of <train_and_evaluate.train.evaluate.generate'),
     ('--workdri=a', "Unknown .*'workdri'. Did you mean: workdir"),
   ],
 )
@@ -170,6 +171,50 @@ def test_without_a_config_the_command_says_what_it_needs(parse, arguments):
   parse(*arguments)
   with pytest.raises(ValueError, match='need --config=<file>, or --mode='):
     main._config_and_workdir()
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'message'),
+  [
+    (('--mode=embed', '--output=a.csv'), '--mode=embed needs --inputs'),
+    (('--mode=export', '--output=a'), '--mode=export needs --workdir='),
+    (('--workdir=a', '--seed=1'), 'train_and_evaluate takes none of these;'),
+  ],
+)
+def test_use_of_a_model_says_what_it_needs(parse, arguments, message):
+  parse(*arguments)
+  with pytest.raises(ValueError, match=message):
+    main._prepared()
+
+
+def test_a_trained_model_is_used_by_its_folder(parse, tmp_path, monkeypatch):
+  told = {}
+
+  def prepare(mode, workdir, options, *, trusted):
+    told.update(mode=mode, workdir=workdir, options=options, trusted=trusted)
+    return lambda _: (_ for _ in ()).throw(ValueError('row 7\nis bad'))
+
+  monkeypatch.setattr(main.usage, 'prepare', prepare)
+  parse(
+    *('--mode=generate', f'--workdir={tmp_path}', '--given=m0+m2=a=b.npz'),
+    *('--output=c.npz', '--targets=m1,m3', '--num_samples=4'),
+  )
+  work = main._prepared()
+  assert told == {
+    'mode': 'generate',
+    'workdir': tmp_path,
+    'trusted': (),
+    'options': {
+      'given': 'm0+m2=a=b.npz',
+      'output': 'c.npz',
+      'targets': ['m1', 'm3'],
+      'num_samples': 4,
+      'seed': 0,
+      'checkpoint': 'final',
+    },
+  }
+  with pytest.raises(SystemExit):
+    work(None)
 
 
 # Three real starts, of a few seconds each.

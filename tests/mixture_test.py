@@ -107,6 +107,18 @@ def test_kl_bound_and_monte_carlo_equal_golden_in_two_dimensions(case):
 # Densities.
 
 
+def test_moments_are_those_of_draws(key):
+  means = jnp.array([[[-1.0, 0.0]], [[2.0, 0.5]]])
+  log_vars = jnp.log(jnp.array([[[0.25, 1.0]], [[4.0, 0.09]]]))
+  q = Mixture(Gaussian(means, log_vars), jnp.array([[0.75], [0.25]]))
+  z = mixture.sample_components(key, q, 20_000)[:, :, 0]  # [S, K, D]
+  mean = q.weights.T @ z.mean(axis=1)
+  variance = q.weights.T @ jnp.square(z - mean[None]).mean(axis=1)
+  found = mixture.moments(q)
+  np.testing.assert_allclose(found.mean, mean, atol=0.03)
+  np.testing.assert_allclose(jnp.exp(found.log_var), variance, rtol=0.03)
+
+
 def test_component_of_weight_zero_has_no_influence_and_zero_gradient():
   weights = jnp.asarray(ROWS.T)
   q = mixture_of(weights)

@@ -23,7 +23,17 @@ def _blobs(num_rows, scale=1.0):
 def test_separable_classes_are_told_apart():
   x, y = _blobs(400)
   found = probe.probe_accuracy(x[:200], y[:200], x[200:], y[200:])
-  assert found == probe.Probe(accuracy=1.0, converged=True)
+  assert found == probe.Probe(
+    accuracy=1.0, converged=True, num_train=200, num_test=200
+  )
+
+
+def test_without_examples_or_classes_there_is_no_accuracy():
+  x, y = _blobs(20)
+  none = probe.probe_accuracy(x, y, x[:0], y[:0])
+  assert none == probe.Probe(None, True, 20, 0)
+  one = probe.probe_accuracy(x[:5], 0 * y[:5], x, y)
+  assert one == probe.Probe(None, True, 5, 20)
 
 
 def test_standardised_features_make_the_penalty_independent_of_scale():

@@ -11,6 +11,7 @@ import logging
 import os
 import pathlib
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -25,8 +26,10 @@ from PIL import Image
 
 from mmjsd_jax import config as configuration
 from mmjsd_jax import job as jobs
-from mmjsd_jax import journal, results, run, snapshot
+from mmjsd_jax import journal, results, run, snapshot, trained
+from mmjsd_jax import step as steps
 from mmjsd_jax import workdir as workdirs
+from mmjsd_jax.checkpoint import Checkpoints
 from mmjsd_jax.data import idx, polymnist
 from mmjsd_jax.evaluation import classifiers, samplers
 from mmjsd_jax.evaluation.classifier_networks import DigitClassifier
@@ -383,6 +386,55 @@ def test_held_out_tuples_are_those_that_are_not_trained_on(tmp_path):
   )
 
 
+def test_modalities_are_taken_from_training_tuples_alone(tmp_path):
+  changes = {'data.num_validation': 42, 'data.missing': 0.5}
+  job = _prepare(_config(**changes), tmp_path)
+  assert set(job.training.present) == set(job.settings.gaps) == {'m0', 'm3'}
+  there = np.stack(list(job.training.present.values()))
+  assert there.any(axis=0).all()
+  for split in (job.validation, job.dataset.train, job.dataset.test):
+    assert split.present == {}
+  dropped = _prepare(
+    _config(**changes, **{'data.incomplete': 'drop'}), tmp_path
+  )
+  assert dropped.settings.gaps == ()
+  (rows,) = np.nonzero(there.all(axis=0))
+  np.testing.assert_array_equal(
+    dropped.training.inputs['m3'], job.training.inputs['m3'][rows]
+  )
+
+
+def test_dropping_all_tuples_is_refused(tmp_path):
+  with pytest.raises(ValueError, match="none of the 1442 .*; got 'drop'"):
+    _prepare(
+      _config(**{'data.missing': 1.0, 'data.incomplete': 'drop'}), tmp_path
+    )
+
+
+def test_a_run_with_gaps_and_without_labels_says_so(tmp_path, monkeypatch):
+  def load(**settings):
+    found = _LOAD(**settings)
+    return found._replace(
+      num_classes=0,
+      train=found.train._replace(labels=0 * found.train.labels - 1),
+      test=found.test._replace(labels=0 * found.test.labels - 1),
+    )
+
+  _make_cheap(monkeypatch)
+  monkeypatch.setattr(polymnist, 'load', load)
+  run.execute(_prepare(_config(**{'data.missing': 0.5}), tmp_path))
+  found = _read(tmp_path)
+  assert found['metrics'].keys() == {'log_likelihood', 'left_out'}
+  # Half of two, of which one in four had none and got one back.
+  assert abs(found['data']['missing']['share'] - 0.375) < 0.03
+  report = html.unescape((tmp_path / 'report.html').read_text('utf-8'))
+  assert '50.0 % of modalities to be taken away, at random' in report
+  assert report.count('Left out: the data set has no labels.') == 2
+  assert 'class="missing"' not in report
+  (line, _) = journal.read_metrics(tmp_path)
+  assert line['log_likelihood_where_present/m0'] < 0 < line['present/m0'] < 1
+
+
 def test_nothing_to_evaluate_is_an_error(tmp_path):
   with _claimed(_prepare(_config(), tmp_path)):
     pass
@@ -550,6 +602,36 @@ def test_a_damaged_checkpoint_is_trained_again(copied, monkeypatch):
 def _without_times(lines):
   times = ('seconds', 'samples_per_second')
   return [{k: v for k, v in line.items() if k not in times} for line in lines]
+
+
+def test_a_finished_run_is_loaded_without_its_data(finished, monkeypatch):
+  _make_cheap(monkeypatch)
+  monkeypatch.setattr(polymnist, 'load', None)
+  model = trained.load(finished)
+  assert (model.step, model.modalities) == (4, ('m0', 'm3'))
+  checkpoints = Checkpoints(finished)
+  mesh = run.make_mesh()
+  settings = jobs.make_settings(_config(), model.model, 4)
+  state, _ = checkpoints.restore(
+    steps.init_state(model.model, settings, mesh), 4
+  )
+  checkpoints.close()
+  jax.tree.map(np.testing.assert_array_equal, model.params, state.params)
+  images = np.zeros((3, 28, 28, 3), np.uint8)
+  assert model.encode({'m3': images}).mean.shape == (3, 4)
+
+
+def test_what_the_readme_does_with_a_model_works(finished, monkeypatch):
+  _make_cheap(monkeypatch)
+  root = pathlib.Path(__file__).resolve().parent.parent
+  readme = (root / 'README.md').read_text(encoding='utf-8')
+  blocks = re.findall(r'```py\n(.*?)```', readme, flags=re.DOTALL)
+  (block,) = [b for b in blocks if 'mmjsd_jax.load' in b]
+  names = {}
+  exec(block.replace("'runs/mine'", repr(str(finished))), names)
+  assert names['pictures'].shape == (5, 10, 28, 28, 3)
+  assert names['samples']['m0'].shape == (100, 28, 28, 3)
+  assert np.all(np.isfinite(names['log_p']))
 
 
 def test_the_same_command_gives_the_same_bits(finished, tmp_path, monkeypatch):

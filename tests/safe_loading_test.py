@@ -14,16 +14,23 @@ import numpy as np
 import pytest
 
 from mmjsd_jax import config as configuration
-from mmjsd_jax import files, results, snapshot, sweep_run
+from mmjsd_jax import files, results, snapshot, sweep_run, workdir
 from mmjsd_jax.checkpoint import Checkpoints
 from mmjsd_jax.data import idx, polymnist, polymnist_builder
+from mmjsd_jax.data.declaration import (
+  Declaration,
+  Declared,
+  ModalitySpec,
+  Source,
+  to_tree,
+)
 from mmjsd_jax.evaluation import inception, weights
 from mmjsd_jax.sweep_curves import Chart
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 _SOURCES = [
   path
-  for folder in ('mmjsd_jax', 'configs', 'docs', 'benchmarks', 'examples')
+  for folder in ('mmjsd_jax', 'configs', 'docs', 'examples', 'benchmarks')
   for path in sorted((_ROOT / folder).rglob('*.py'))
 ]
 
@@ -36,6 +43,7 @@ _MODULES = (
 )
 _BUILTINS = ('__import__', 'compile', 'eval', 'exec')
 _METHODS = ('extractall', 'unpack_archive')
+_IMPORTERS = ('import_module', 'resolve_name')
 # The configuration of a run or a sweep is a program, and the user's own. Peers
 # are timed, and read nothing.
 _ALLOWED = {
@@ -44,6 +52,8 @@ _ALLOWED = {
   *(('run_notebook.py', name) for name in ('compile', 'exec')),
   *((name, 'torch') for name in ('multivae_subsets.py', 'torch_step.py')),
   ('missing_operators.py', 'torch'),
+  # A user's own networks, named by a configuration of the user's own.
+  ('architecture.py', 'resolve_name'),
 }
 
 
@@ -66,9 +76,9 @@ def _dangers(name: str, source: str) -> list[str]:
       continue
     called = ast.unparse(node.func)
     last = called.rpartition('.')[2]
-    if (name, called) in _ALLOWED:
+    if (name, last) in _ALLOWED:
       continue
-    if called in _BUILTINS or last in (*_METHODS, 'import_module'):
+    if called in _BUILTINS or last in (*_METHODS, *_IMPORTERS):
       found.append(f'line {node.lineno}: {called}()')
     pickles = {word.arg: ast.unparse(word.value) for word in node.keywords}
     if called in ('np.load', 'numpy.load'):
@@ -99,7 +109,8 @@ def test_no_source_reads_pickles_or_runs_what_it_reads():
     *('eval("1")', 'exec(x)', '__import__(x)', 'compile(x, "", "exec")'),
     *('np.load(path)', 'np.load(path, allow_pickle=True)', 'import runpy'),
     *('zipfile.ZipFile(p).extractall()', 'np.savez(p, allow_pickle=True)'),
-    *('importlib.import_module(x)', 'import tarfile', 'import torch', 'a.b'),
+    *('importlib.import_module(x)', 'pkgutil.resolve_name(x)'),
+    *('import tarfile', 'import torch', 'a.b'),
     *('from importlib import import_module', 'os.system(x)'),
     *('subprocess.run(x, shell=True)', 'shutil.unpack_archive(x)'),
   ],
@@ -270,6 +281,32 @@ def test_a_stored_configuration_is_data(evil_module, tmp_path):
   assert 'evil_module' not in sys.modules
 
 
+@pytest.mark.parametrize('place', ['config', 'specs'])
+def test_networks_that_a_run_names_are_not_imported(
+  place, evil_module, tmp_path
+):
+  spec = ModalitySpec('a', 'vector', networks=f'{evil_module}:make')
+  specs = {'config': spec, 'specs': spec._replace(networks='')}
+  config = configuration.default()
+  config.data.name = 'custom'
+  config.data.declaration = Declaration(
+    (Declared(specs[place], Source('a.csv')),)
+  ).to_json()
+  config.train.num_steps = 10
+  run = {
+    'config': configuration.to_dict(config),
+    'data': {'source': '', 'fingerprint': '', 'specs': [to_tree(spec)]},
+  }
+  (tmp_path / 'run.json').write_text(json.dumps(run))
+  read = {'config': workdir.stored_config, 'specs': workdir.stored_specs}[place]
+  with pytest.raises(
+    ValueError, match=r"run.json names \['evil_module:make'\]"
+  ):
+    read(tmp_path)
+  assert read(tmp_path, trusted=['evil_module:make'])
+  assert 'evil_module' not in sys.modules
+
+
 # --- names that become paths --------------------------------------------------
 
 _BAD_NAMES = (
@@ -308,7 +345,7 @@ def test_figures_of_results_stay_in_their_folder(tmp_path, monkeypatch):
   (tmp_path / 'run').mkdir()
   with pytest.raises(ValueError, match="got '../evil'"):
     results.write_results(
-      tmp_path / 'run', {'objective': {'preset': 'a'}}, None
+      tmp_path / 'run', {'objective': {'preset': 'a'}}, object()
     )
   assert not list(tmp_path.rglob('*.png'))
 

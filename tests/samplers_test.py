@@ -106,13 +106,21 @@ def test_what_cannot_be_fitted_is_refused(shape, other, message):
     samplers.fit(np.zeros(shape), np.zeros(other), num_components=6)
 
 
-def test_fit_is_to_draws_and_not_to_means():
-  world = linear_world.make_world('mvae', num_modalities=1, num_examples=2000)
+@pytest.mark.parametrize('row', [(True,), (False, True)])
+def test_fit_is_to_draws_given_what_is_there_and_not_to_means(row):
+  world = linear_world.make_world(
+    'mvae', num_modalities=len(row), num_examples=2000
+  )
   posteriors = world.encode()
   found = samplers.fit_posteriors(
-    jax.random.key(0), world.model, posteriors, num_components=1, chunk_size=300
+    jax.random.key(0),
+    world.model,
+    posteriors,
+    present=np.tile(np.array(row)[:, None], 2000),
+    num_components=1,
+    chunk_size=300,
   )
-  q = world.model.subset_posterior(posteriors, np.ones(1, bool)).components
+  q = world.model.subset_posterior(posteriors, np.array(row)).components
   mean, variance = q.mean[0], jnp.exp(q.log_var[0])
   # Of draws: the variance of the means and the mean of the variances.
   expected = jnp.cov(mean.T) + jnp.diag(variance.mean(axis=0))

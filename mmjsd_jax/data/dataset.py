@@ -8,26 +8,42 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from mmjsd_jax.data.declaration import ModalitySpec
+
 
 class Split(NamedTuple):
   """One split: N tuples, of which each stored item may serve in several.
 
   Attributes:
     inputs: modality name -> stored items along the first axis: images as uint8
-      [.., height, width, channels], 0 to 255, or text as uint8 [.., length].
-    labels: class of every tuple. int32 [N].
+      [.., height, width, channels], 0 to 255, or as floats, 0 to 1; text as
+      uint8 [.., length]; vectors as float32 [.., columns].
+    labels: class of every tuple, -1 where it is unknown. int32 [N].
     tables: modality name -> the item that tuple n has. int32 [N]. A modality
       without a table has one item for every tuple, in their order.
+    present: modality name -> whether tuple n has it. Bool [N]. A modality
+      without an entry is always there; where one is not, its item holds
+      anything.
   """
 
   inputs: dict[str, np.ndarray]
   labels: np.ndarray
   tables: Mapping[str, np.ndarray] = MappingProxyType({})
+  present: Mapping[str, np.ndarray] = MappingProxyType({})
 
   @property
   def num_examples(self) -> int:
     """N."""
     return len(self.labels)
+
+  def items_of(self, name: str) -> np.ndarray:
+    """A modality's stored items, without those that only fill gaps."""
+    if name not in self.present:
+      return self.inputs[name]
+    rows = np.flatnonzero(self.present[name])
+    if name in self.tables:
+      rows = np.unique(self.tables[name][rows])
+    return self.inputs[name][rows]
 
   def keep(self, rows: np.ndarray) -> 'Split':
     """The tuples `rows`; items that a table points to are not copied."""
@@ -37,18 +53,23 @@ class Split(NamedTuple):
         for name, items in self.inputs.items()
       },
       self.labels[rows],
-      {name: table[rows] for name, table in self.tables.items()},
+      _rows(self.tables, rows),
+      _rows(self.present, rows),
     )
 
   def take(self, rows: np.ndarray) -> 'Split':
-    """The tuples `rows` with items of their own, and no tables."""
-    return Split(
-      {
-        name: items[self.tables[name][rows] if name in self.tables else rows]
-        for name, items in self.inputs.items()
-      },
-      self.labels[rows],
-    )
+    """The tuples `rows` with items of their own, and no tables.
+
+    Zeros stand where a tuple lacks a modality.
+    """
+    inputs = {
+      name: items[self.tables[name][rows] if name in self.tables else rows]
+      for name, items in self.inputs.items()
+    }
+    present = _rows(self.present, rows)
+    for name, mask in present.items():
+      inputs[name][~mask] = 0
+    return Split(inputs, self.labels[rows], present=present)
 
   def only(self, modalities: tuple[str, ...]) -> 'Split':
     """The same tuples with these modalities alone, in this order."""
@@ -56,7 +77,14 @@ class Split(NamedTuple):
       {name: self.inputs[name] for name in modalities},
       self.labels,
       {name: self.tables[name] for name in modalities if name in self.tables},
+      {name: self.present[name] for name in modalities if name in self.present},
     )
+
+
+def _rows(
+  arrays: Mapping[str, np.ndarray], rows: np.ndarray
+) -> dict[str, np.ndarray]:
+  return {name: array[rows] for name, array in arrays.items()}
 
 
 class Records(Protocol):
@@ -129,7 +157,7 @@ class Dataset(NamedTuple):
   Attributes:
     name: such as 'polymnist'.
     modalities: names, in the order of the paper.
-    num_classes: labels are in [0, num_classes).
+    num_classes: known labels are in [0, num_classes); 0 where there are none.
     train: training split; of a streamed set a small sample.
     test: test split.
     source: one line for a person: where the data came from, and counts.
@@ -137,6 +165,7 @@ class Dataset(NamedTuple):
     fingerprint: what `fingerprint(train, test)` gives; of a streamed set what
       it gave when the copy was prepared.
     streamed: the training split, where it is not in memory.
+    specs: what the modalities of users' own data are; () of all other sets.
   """
 
   name: str
@@ -148,6 +177,7 @@ class Dataset(NamedTuple):
   substituted: str | None
   fingerprint: str
   streamed: Streamed | None = None
+  specs: tuple[ModalitySpec, ...] = ()
 
 
 def not_published(title: str, files: Sequence[str], place: object) -> str:
@@ -172,7 +202,7 @@ def check(dataset: Dataset) -> None:
       got.
   """
   splits = {'train': dataset.train, 'test': dataset.test}
-  for name, (inputs, labels, tables) in splits.items():
+  for name, (inputs, labels, tables, present) in splits.items():
     _require(
       tuple(inputs) == dataset.modalities,
       f'inputs of the {name} split',
@@ -188,22 +218,59 @@ def check(dataset: Dataset) -> None:
       _describe(labels),
     )
     _require(
-      0 <= labels.min() <= labels.max() < dataset.num_classes,
+      -1 <= labels.min() <= labels.max() < dataset.num_classes,
       f'labels of the {name} split',
-      f'in [0, {dataset.num_classes})',
+      f'in [0, {dataset.num_classes}), or -1 where unknown',
       f'{labels.min()} to {labels.max()}',
     )
+    _check_present(name, present, dataset.modalities, len(labels))
     for modality in dataset.modalities:
       what = f'{modality} of the {name} split'
       items = inputs[modality]
       item_shape = dataset.train.inputs[modality].shape[1:]
       num_items = len(items) if modality in tables else len(labels)
-      _check_array(what, items, (num_items, *item_shape))
+      used = np.ones(num_items, bool)
+      if modality in present and modality not in tables:
+        used = present[modality]
+      _check_array(what, items, (num_items, *item_shape), used)
       if modality in tables:
         _check_table(what, tables[modality], len(labels), num_items)
 
 
-def _check_array(what: str, array: np.ndarray, shape: tuple[int, ...]) -> None:
+def _check_present(
+  split: str,
+  present: Mapping[str, np.ndarray],
+  modalities: tuple[str, ...],
+  num_tuples: int,
+) -> None:
+  _require(
+    set(present) <= set(modalities),
+    f'masks of the {split} split',
+    f'of the modalities {modalities}',
+    tuple(present),
+  )
+  for modality, mask in present.items():
+    _require(
+      mask.dtype == bool and mask.shape == (num_tuples,),
+      f'mask of {modality} of the {split} split',
+      f'bool ({num_tuples},)',
+      _describe(mask),
+    )
+  if set(present) == set(modalities):
+    any_there = np.any([*present.values()], axis=0)
+    _require(
+      bool(any_there.all()),
+      f'tuples of the {split} split',
+      'of at least one modality',
+      f'{np.sum(~any_there)} without any, the first of them tuple'
+      f' {np.argmin(any_there)}',
+    )
+
+
+def _check_array(
+  what: str, array: np.ndarray, shape: tuple[int, ...], used: np.ndarray
+) -> None:
+  """`used` says which items anything is made of."""
   _require(
     array.dtype == np.uint8 or np.issubdtype(array.dtype, np.floating),
     what,
@@ -212,7 +279,7 @@ def _check_array(what: str, array: np.ndarray, shape: tuple[int, ...]) -> None:
   )
   _require(array.shape == shape, what, f'of shape {shape}', _describe(array))
   if array.dtype != np.uint8:
-    finite = np.isfinite(array).reshape(len(array), -1)
+    finite = np.isfinite(array).reshape(len(array), -1) | ~used[:, None]
     _require(
       bool(finite.all()),
       what,
@@ -256,10 +323,12 @@ def fingerprint(train: Split | Streamed, test: Split) -> str:
       _add_streamed(digest, split)
       split = Split({}, split.only(()).take(np.arange(len(split.rows))).labels)
     tables = {f'table of {name}': rows for name, rows in split.tables.items()}
+    masks = {f'mask of {name}': mask for name, mask in split.present.items()}
     for name, array in [
       *sorted(split.inputs.items()),
       ('label', split.labels),
       *sorted(tables.items()),
+      *sorted(masks.items()),
     ]:
       digest.update(f'{name} {array.dtype.str} {array.shape}\n'.encode())
       digest.update(np.ascontiguousarray(array).data)

@@ -25,25 +25,28 @@ WORDS = (
 )
 
 
-def encode(words: Sequence[str], length: int) -> np.ndarray:
+def encode(
+  words: Sequence[str], length: int, alphabet: str = ALPHABET
+) -> np.ndarray:
   """Codes of words, each from the left and followed by blanks.
 
   Differs from the papers' programs, which leave a character that is not in the
   alphabet without a code, and which place a word when they encode it.
 
   Args:
-    words: W words of at most `length` characters, all in `ALPHABET`.
+    words: W words of at most `length` characters, all in `alphabet`.
     length: L, at least 1.
+    alphabet: at most 256 characters, a blank among them.
 
   Returns:
-    Places in `ALPHABET`. uint8 [W, L].
+    Places in `alphabet`. uint8 [W, L].
 
   Raises:
     ValueError: names the first word that is too long or has other characters.
   """
   if length < 1:
     raise ValueError(f'expected a length of 1 or more; got {length}')
-  codes = np.full((len(words), length), BLANK, np.uint8)
+  codes = np.full((len(words), length), alphabet.index(' '), np.uint8)
   for row, word in enumerate(words):
     if len(word) > length:
       raise ValueError(
@@ -51,21 +54,22 @@ def encode(words: Sequence[str], length: int) -> np.ndarray:
         f' has {len(word)}'
       )
     for column, character in enumerate(word):
-      code = ALPHABET.find(character)
+      code = alphabet.find(character)
       if code < 0:
         raise ValueError(
-          f'expected characters of the alphabet {ALPHABET!r}; got'
+          f'expected characters of the alphabet {alphabet!r}; got'
           f' {character!r} in {word!r}'
         )
       codes[row, column] = code
   return codes
 
 
-def decode(codes: np.ndarray) -> list[str]:
+def decode(codes: np.ndarray, alphabet: str = ALPHABET) -> list[str]:
   """The words that codes spell, without the blanks around them.
 
   Args:
-    codes: places in `ALPHABET`. Integers [W, L].
+    codes: places in `alphabet`. Integers [W, L].
+    alphabet: that of `encode`.
 
   Returns:
     W words; blanks within a word stay.
@@ -79,13 +83,11 @@ def decode(codes: np.ndarray) -> list[str]:
       f'expected codes as integers [W, L]; got {codes.dtype}'
       f' {list(codes.shape)}'
     )
-  if codes.size and not 0 <= codes.min() <= codes.max() < len(ALPHABET):
+  if codes.size and not 0 <= codes.min() <= codes.max() < len(alphabet):
     raise ValueError(
-      f'expected codes 0 to {len(ALPHABET) - 1}; got {codes.min()} to'
+      f'expected codes 0 to {len(alphabet) - 1}; got {codes.min()} to'
       f' {codes.max()}'
     )
-  blank = ALPHABET[BLANK]
   return [
-    ''.join(ALPHABET[code] for code in row).strip(blank)
-    for row in codes.tolist()
+    ''.join(alphabet[code] for code in row).strip(' ') for row in codes.tolist()
   ]

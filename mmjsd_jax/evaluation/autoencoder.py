@@ -132,7 +132,7 @@ def train_encoder(
     raise ValueError(
       f'expected one of the modalities {dataset.modalities}, got {modality!r}'
     )
-  images = dataset.train.inputs[modality]
+  images = dataset.train.items_of(modality)
   if images.ndim != 4 or images.shape[1] % 4 or images.shape[2] % 4:
     raise ValueError(
       'expected images [N, H, W, C], H and W multiples of 4, got'

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from mmjsd_jax.evaluation.classifier_networks import (
@@ -49,6 +50,16 @@ class Task(NamedTuple):
   at_access: Callable[[jax.Array, jax.Array], jax.Array] | None = None
   augment: Callable[[jax.Array, jax.Array], jax.Array] | None = None
   min_steps: int = 500
+
+
+def reads(items: np.ndarray) -> bool:
+  """Whether there is a classifier of such stored items.
+
+  Vectors of as many floats as a text has characters are no text.
+  """
+  stored = tuple(task.stored_shape for task in _TASKS)
+  is_image = items.ndim == 4
+  return items.shape[1:] in stored and (is_image or items.dtype == np.uint8)
 
 
 def task_of(shape: tuple[int, ...]) -> Task:

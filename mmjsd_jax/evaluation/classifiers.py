@@ -30,9 +30,10 @@ from flax import linen as nn
 
 from mmjsd_jax import files
 from mmjsd_jax.data.dataset import Dataset, Split
+from mmjsd_jax.data.text import ALPHABET
 from mmjsd_jax.evaluation import classifier_cache
 from mmjsd_jax.evaluation.classifier_cache import Classifiers, Params
-from mmjsd_jax.evaluation.classifier_tasks import Task, task_of
+from mmjsd_jax.evaluation.classifier_tasks import Task, reads, task_of
 from mmjsd_jax.evaluation.judges import predict
 
 # Part of every cache file's name: raise it with any change to what is trained.
@@ -152,6 +153,31 @@ def train_classifiers(
   return classifiers
 
 
+def without_classifier(dataset: Dataset) -> dict[str, str]:
+  """Modalities that no classifier can be trained for, and why."""
+  if not dataset.num_classes:
+    return dict.fromkeys(dataset.modalities, 'the data set has no labels')
+  found = {}
+  foreign = {
+    spec.name
+    for spec in dataset.specs
+    if spec.kind == 'text' and spec.alphabet != ALPHABET
+  }
+  for modality in dataset.modalities:
+    items = dataset.train.inputs[modality]
+    if modality in foreign:
+      found[modality] = 'there is no classifier for its alphabet'
+    elif not reads(items):
+      shape = list(items.shape[1:])
+      found[modality] = f'there is no classifier for {items.dtype} {shape}'
+    elif not all(
+      len(_labelled_items(split, modality)[1])
+      for split in (dataset.train, dataset.test)
+    ):
+      found[modality] = 'a split has no labelled example of it'
+  return found
+
+
 class _Job(NamedTuple):
   """What is to be trained for one modality."""
 
@@ -179,11 +205,14 @@ def _make_job(
 def _labelled_items(
   split: Split, modality: str
 ) -> tuple[np.ndarray, np.ndarray]:
-  """A modality's items that are in a tuple, each once, and their classes."""
+  """A modality's items that are in a labelled tuple, each once; classes."""
   items, labels = split.inputs[modality], split.labels
+  known = labels >= 0
+  if modality in split.present:
+    known &= split.present[modality]
   if modality not in split.tables:
-    return items, labels
-  table = split.tables[modality]
+    return (items, labels) if known.all() else (items[known], labels[known])
+  table, labels = split.tables[modality][known], labels[known]
   classes = np.full(len(items), -1, labels.dtype)
   classes[table] = labels
   if (classes[table] != labels).any():

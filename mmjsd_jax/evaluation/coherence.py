@@ -20,7 +20,8 @@ characters to a text.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -34,7 +35,8 @@ from mmjsd_jax.evaluation.samplers import Sampler
 from mmjsd_jax.model import Model, Params, Posteriors
 
 # (key, the classifiers' weights, modality name -> generated data [B, ...]) to
-# the class that each modality's classifier sees. int, shape [M, B].
+# the class that each modality's classifier sees. int, shape [M, B]; modalities
+# that have no classifier are left out.
 ClassifyFn = Callable[[jax.Array, Any, dict[str, jax.Array]], jax.Array]
 
 
@@ -47,11 +49,13 @@ class Judges(NamedTuple):
       programs are compiled for it.
     classify_as_released_fn: in training mode, dropout on, as the authors' code
       leaves them.
+    left_out: modalities that have no classifier, and why.
   """
 
   params: Any
   classify_fn: ClassifyFn
   classify_as_released_fn: ClassifyFn
+  left_out: Mapping[str, str] = MappingProxyType({})
 
 
 class Conditional(NamedTuple):
@@ -71,20 +75,22 @@ class Conditional(NamedTuple):
 
 
 def conditional_coherence(
-  predicted: np.ndarray, labels: np.ndarray
+  predicted: np.ndarray, labels: np.ndarray, counted: np.ndarray | None = None
 ) -> np.ndarray:
   """Share of the generated examples that show their class. Shape [...].
 
   Args:
     predicted: classes that the classifiers see. Shape [..., N].
     labels: classes of the examples generated from. Shape [N].
+    counted: which examples count, or None for all; NaN is the share of none.
+      Bool, of predicted's rank, with axes of length one where it is the same.
   """
   if labels.ndim != 1 or predicted.shape[-1:] != labels.shape:
     raise ValueError(
       'labels must have shape [N] and predicted [..., N]; got '
       f'{labels.shape} and {predicted.shape}'
     )
-  return np.mean(predicted == labels, axis=-1)
+  return _share(predicted == labels, counted)
 
 
 def joint_coherence(predicted: np.ndarray) -> float:
@@ -114,7 +120,9 @@ def joint_parity_as_released(predicted: np.ndarray) -> float:
   return float(np.mean((first == second) == (first == third)))
 
 
-def exact_match(generated: np.ndarray, real: np.ndarray) -> np.ndarray:
+def exact_match(
+  generated: np.ndarray, real: np.ndarray, counted: np.ndarray | None = None
+) -> np.ndarray:
   """Share of the generated texts that read as the real ones do. Shape [...].
 
   Blanks before and behind do not count, so a word may start anywhere.
@@ -122,6 +130,7 @@ def exact_match(generated: np.ndarray, real: np.ndarray) -> np.ndarray:
   Args:
     generated: places in `text.ALPHABET`. Integers, shape [..., N, L].
     real: those of the examples generated from. Integers, shape [N, L].
+    counted: as of `conditional_coherence`. Shape [..., N].
   """
   if real.ndim != 2 or generated.shape[-2:] != real.shape:
     raise ValueError(
@@ -130,7 +139,16 @@ def exact_match(generated: np.ndarray, real: np.ndarray) -> np.ndarray:
     )
   words = text.decode(generated.reshape(-1, real.shape[-1]))
   spelled = np.reshape(np.array(words), generated.shape[:-1])
-  return np.mean(spelled == np.array(text.decode(real)), axis=-1)
+  return _share(spelled == np.array(text.decode(real)), counted)
+
+
+def _share(right: np.ndarray, counted: np.ndarray | None) -> np.ndarray:
+  """Of those counted, along the last axis; NaN of none."""
+  if counted is None:
+    return np.mean(right, axis=-1)
+  total = np.sum(counted, axis=-1)
+  found = np.sum(right & counted, axis=-1)
+  return np.where(total > 0, found / np.maximum(total, 1), np.nan)
 
 
 def predict_conditional(
@@ -142,6 +160,7 @@ def predict_conditional(
   classify_fn: ClassifyFn,
   classifiers: Any,
   *,
+  judged: tuple[str, ...] | None = None,
   sampling: str = 'stratified',
   chunk_size: int = 256,
   progress: Callable[[int, int], None] | None = None,
@@ -160,6 +179,7 @@ def predict_conditional(
     subsets: membership rows. Bool, shape [S, M].
     classify_fn: what sees the classes; static, so the same object every time.
     classifiers: weights for `classify_fn`.
+    judged: the modalities that it judges; None is all.
     sampling: how mixture components are drawn: `mixture.SAMPLING_METHODS`.
     chunk_size: examples per call; one shape is compiled for all subsets.
     progress: called with (calls done, calls in all).
@@ -182,6 +202,7 @@ def predict_conditional(
           row,
           classify_fn,
           classifiers,
+          judged=model.modalities if judged is None else judged,
           sampling=sampling,
         )
       )
@@ -281,7 +302,7 @@ def predict_data(
 
 
 @functools.partial(
-  jax.jit, static_argnames=('model', 'classify_fn', 'sampling')
+  jax.jit, static_argnames=('model', 'classify_fn', 'judged', 'sampling')
 )
 def _predict_from_posterior(
   key: jax.Array,
@@ -292,6 +313,7 @@ def _predict_from_posterior(
   classify_fn: ClassifyFn,
   classifiers: Any,
   *,
+  judged: tuple[str, ...],
   sampling: str,
 ) -> tuple[jax.Array, dict[str, jax.Array], dict[str, jax.Array]]:
   """The fields of `Conditional` for one subset, without the axis S."""
@@ -306,6 +328,7 @@ def _predict_from_posterior(
     for modality in model.modality_list
     # Text: an axis of symbols behind those of the stored codes.
     if decoded[modality.name].ndim == len(modality.shape) + 2
+    and modality.name in judged
   }
   codes = jax.tree.map(lambda x: jnp.argmax(x, -1).astype(jnp.uint8), logits)
   key_draw, key_see = jax.random.split(key_text)

@@ -1,7 +1,10 @@
 """All metrics of a trained model: the block 'metrics' of results.json.
 
 Every split is encoded once; its posteriors serve all subsets. Data are put into
-a random order first, since they come sorted by class. All devices that have the
+a random order first, since they come sorted by class. An example that lacks a
+modality or its label is left out wherever that is needed: of a subset's metrics
+if it lacks one of the subset, of the log-likelihood, which is that of all
+modalities, and of sample quality if it lacks any. All devices that have the
 parameters share every chunk; each process has all results.
 
 Legend: B batch, M modalities, S subsets, D shared latent, N examples.
@@ -16,6 +19,7 @@ import numpy as np
 
 from mmjsd_jax import hosts, objectives
 from mmjsd_jax import subsets as subset_lib
+from mmjsd_jax.data import gaps
 from mmjsd_jax.data.dataset import Dataset, Split
 from mmjsd_jax.evaluation import as_released as released
 from mmjsd_jax.evaluation import (
@@ -27,7 +31,7 @@ from mmjsd_jax.evaluation import (
   samplers,
   summary,
 )
-from mmjsd_jax.evaluation.coherence import ClassifyFn, Judges
+from mmjsd_jax.evaluation.coherence import Judges
 from mmjsd_jax.evaluation.sample_quality import FeatureFns
 from mmjsd_jax.model import Model, Params, Posteriors
 
@@ -43,7 +47,7 @@ def evaluate(
   model: Model,
   params: Params,
   dataset: Dataset,
-  judges: Judges,
+  judges: Judges | None,
   *,
   key: jax.Array,
   subsets: Sequence[str] = (),
@@ -70,7 +74,8 @@ def evaluate(
     model: what `params` belong to.
     params: the trained networks' weights.
     dataset: probes learn from its training split; all else is its test split.
-    judges: classifiers that say what class generated data show.
+    judges: classifiers that say what class generated data show; None where no
+      modality has one.
     key: PRNG key, consumed. The same key gives the same numbers.
     subsets: names such as 'm0+m2'; () is all 2^M - 1.
     sampling: how mixture components are drawn: `mixture.SAMPLING_METHODS`.
@@ -100,7 +105,8 @@ def evaluate(
 
   Returns:
     'probe', 'coherence', 'log_likelihood' and perhaps 'as_released', 'quality'
-    and 'readings': name of the posterior -> the first three.
+    and 'readings': name of the posterior -> the first three. 'left_out', where
+    the data do not allow for some of it: what -> why.
 
   Raises:
     ValueError: a subset that is none of the model's.
@@ -123,44 +129,52 @@ def evaluate(
   ) = jax.random.split(key, 10)
   num_train = len(dataset.train.labels)
   sizes = sorted({min(size, num_train) for size in num_probe_samples})
-  judges = judges._replace(params=chunks.put(judges.params, axis=None))
   access_fns = [
     functools.partial(_accessed, jax.random.fold_in(key_access, n), model)
     for n in range(3)
   ]
-  train = access_fns[0](_shuffled(key_train, dataset.train, max(sizes)))
   test = access_fns[1](
     _shuffled(key_test, dataset.test, num_test_examples or None)
   )
-  few = test.take(np.arange(min(num_log_likelihood_examples, len(test.labels))))
+  whole = gaps.complete(test)
+  few_rows = whole[:num_log_likelihood_examples]
+  few = test.take(few_rows)
+  left_out = _left_out(dataset, judges, len(whole))
+  metrics: dict[str, Any] = {}
 
   def report(stage: str) -> Callable[[int, int], None] | None:
     return None if progress is None else functools.partial(progress, stage)
 
   encode_fn = functools.partial(encode, model, chunk_size=chunk_size)
   posteriors = encode_fn(params, test.inputs)
-  train_posteriors = encode_fn(params, train.inputs)
+  if untrained_params is not None:
+    untrained_params = chunks.put(untrained_params, axis=None)
+    untrained_posteriors = encode_fn(untrained_params, test.inputs)
   if progress is not None:
     progress('encoding', 1, 1)
 
   # Linear probes.
-  probe_fn = functools.partial(
-    _probes, key_probe, model, train, test, rows, sizes, sampling
-  )
-  probes = probe_fn(train_posteriors, posteriors, report('linear probe'))
-  probes |= {
-    'chance': 1 / dataset.num_classes,
-    'penalty': 'l2, C=1',
-    'standardised': True,
-  }
-  if untrained_params is not None:
-    untrained_params = chunks.put(untrained_params, axis=None)
-    untrained_posteriors = encode_fn(untrained_params, test.inputs)
-    probes['untrained'] = probe_fn(
-      encode_fn(untrained_params, train.inputs),
-      untrained_posteriors,
-      report('linear probe, untrained'),
+  if 'probe' not in left_out:
+    train = access_fns[0](
+      _enough(key_train, dataset.train, names, rows, max(sizes))
     )
+    probe_fn = functools.partial(
+      _probes, key_probe, model, train, test, rows, sizes, sampling
+    )
+    train_posteriors = encode_fn(params, train.inputs)
+    probes = probe_fn(train_posteriors, posteriors, report('linear probe'))
+    probes |= {
+      'chance': 1 / dataset.num_classes,
+      'penalty': 'l2, C=1',
+      'standardised': True,
+    }
+    if untrained_params is not None:
+      probes['untrained'] = probe_fn(
+        encode_fn(untrained_params, train.inputs),
+        untrained_posteriors,
+        report('linear probe, untrained'),
+      )
+    metrics['probe'] = probes
 
   # Coherence.
   coherence_fn = functools.partial(
@@ -170,87 +184,85 @@ def evaluate(
     test=test,
     posteriors=posteriors,
     rows=rows,
-    judge_params=judges.params,
     num_classes=dataset.num_classes,
     num_joint_samples=num_joint_samples,
     chunk_size=chunk_size,
   )
-  coherences = coherence_fn(
-    key_coherence,
-    classify_fn=judges.classify_fn,
-    sampling=sampling,
-    progress=report('coherence'),
-  )
-
-  if fitted is not None:
-    coherences['joint_from_sampler'] = summary.sampler_block(
-      fitted,
-      coherence.predict_joint(
-        jax.random.fold_in(key_coherence, _FAR),
-        model,
-        params,
-        judges.classify_fn,
-        judges.params,
-        num_samples=num_joint_samples,
-        sampler=chunks.put(fitted.sampler, axis=None),
-        chunk_size=chunk_size,
-      ),
+  if judges is not None:
+    judges = judges._replace(params=chunks.put(judges.params, axis=None))
+    metrics['coherence'] = coherence_fn(
+      key_coherence,
+      judges=judges,
+      sampling=sampling,
+      progress=report('coherence'),
     )
+    if fitted is not None:
+      metrics['coherence']['joint_from_sampler'] = summary.sampler_block(
+        fitted,
+        coherence.predict_joint(
+          jax.random.fold_in(key_coherence, _FAR),
+          model,
+          params,
+          judges.classify_fn,
+          judges.params,
+          num_samples=num_joint_samples,
+          sampler=chunks.put(fitted.sampler, axis=None),
+          chunk_size=chunk_size,
+        ),
+      )
 
   # Log-likelihood.
   estimate_fn = functools.partial(
     _log_likelihoods,
     model=model,
     split=few,
+    chosen=few_rows,
     chunk_size=chunk_size,
     decodes_per_call=decodes_per_call,
   )
   everything = np.ones((1, len(names)), bool)
-  likelihoods = summary.log_likelihood_block(
-    names,
-    rows,
-    estimate_fn(
-      key_subsets,
+  if 'log_likelihood' not in left_out:
+    likelihoods = summary.log_likelihood_block(
+      names,
+      rows,
+      estimate_fn(
+        key_subsets,
+        params,
+        posteriors,
+        rows,
+        num_samples=num_importance_samples,
+        progress=report('log-likelihood'),
+      ),
+      num_importance_samples,
+    )
+    joint = estimate_fn(
+      key_joint,
       params,
       posteriors,
-      rows,
-      num_samples=num_importance_samples,
-      progress=report('log-likelihood'),
-    ),
-    num_importance_samples,
-  )
-  joint = estimate_fn(
-    key_joint,
-    params,
-    posteriors,
-    everything,
-    num_samples=num_joint_importance_samples,
-    progress=report('log-likelihood, joint'),
-  )
-  for name, values in (
-    ('joint', joint.log_likelihood),
-    ('joint_bound', joint.elbo),
-  ):
-    likelihoods[name] = summary.mean_block(
-      values[0], num_joint_importance_samples
-    )
-  if untrained_params is not None:
-    untrained = estimate_fn(
-      key_untrained,
-      untrained_params,
-      untrained_posteriors,
       everything,
-      num_samples=num_importance_samples,
-      progress=report('log-likelihood, untrained'),
+      num_samples=num_joint_importance_samples,
+      progress=report('log-likelihood, joint'),
     )
-    likelihoods['untrained_joint'] = summary.mean_block(
-      untrained.log_likelihood[0], num_importance_samples
-    )
-  metrics = {
-    'probe': probes,
-    'coherence': coherences,
-    'log_likelihood': likelihoods,
-  }
+    for name, values in (
+      ('joint', joint.log_likelihood),
+      ('joint_bound', joint.elbo),
+    ):
+      likelihoods[name] = summary.mean_block(
+        values[0], num_joint_importance_samples
+      )
+    if untrained_params is not None:
+      untrained = estimate_fn(
+        key_untrained,
+        untrained_params,
+        untrained_posteriors,
+        everything,
+        num_samples=num_importance_samples,
+        progress=report('log-likelihood, untrained'),
+      )
+      likelihoods['untrained_joint'] = summary.mean_block(
+        untrained.log_likelihood[0], num_importance_samples
+      )
+    metrics['log_likelihood'] = likelihoods
 
   # The other posteriors of several inputs.
   if readings and model.objective.regulariser.startswith('jsd'):
@@ -261,8 +273,9 @@ def evaluate(
       other = model._replace(
         objective=model.objective._replace(subset_posterior=name)
       )
-      metrics['readings'][name] = {
-        'probe': _probes(
+      reading = metrics['readings'][name] = {}
+      if 'probe' in metrics:
+        reading['probe'] = _probes(
           key_probe,
           other,
           train,
@@ -273,15 +286,17 @@ def evaluate(
           train_posteriors,
           posteriors,
           report(f'linear probe, {name}'),
-        ),
-        'coherence': coherence_fn(
+        )
+      if judges is not None:
+        reading['coherence'] = coherence_fn(
           key_coherence,
           model=other,
-          classify_fn=judges.classify_fn,
+          judges=judges,
           sampling=sampling,
           progress=report(f'coherence, {name}'),
-        ),
-        'log_likelihood': summary.log_likelihood_block(
+        )
+      if 'log_likelihood' in metrics:
+        reading['log_likelihood'] = summary.log_likelihood_block(
           names,
           rows,
           estimate_fn(
@@ -294,19 +309,19 @@ def evaluate(
             progress=report(f'log-likelihood, {name}'),
           ),
           num_importance_samples,
-        ),
-      }
+        )
 
   if as_released:
     key_rows, key_probe, key_coherence, key_likelihood = jax.random.split(
       key_released, 4
     )
     as_theirs = 'stratified_as_released'
-    their_train = access_fns[2](
-      dataset.train.take(released.draw_probe_rows(key_rows, num_train))
-    )
-    metrics['as_released'] = {
-      'probe': _probes(
+    theirs = metrics['as_released'] = {}
+    if 'probe' in metrics:
+      their_train = access_fns[2](
+        dataset.train.take(released.draw_probe_rows(key_rows, num_train))
+      )
+      theirs['probe'] = _probes(
         key_probe,
         model,
         their_train,
@@ -318,19 +333,20 @@ def evaluate(
         posteriors,
         report('linear probe, as released'),
         as_released=True,
-      ),
-      'coherence': coherence_fn(
+      )
+    if judges is not None:
+      theirs['coherence'] = coherence_fn(
         key_coherence,
-        classify_fn=judges.classify_as_released_fn,
+        judges=judges._replace(classify_fn=judges.classify_as_released_fn),
         sampling=as_theirs,
         progress=report('coherence, as released'),
-      ),
-      'log_likelihood': _released_log_likelihoods(
-        key_likelihood, model, params, few, posteriors, rows
-      ),
-    }
-    if progress is not None:
-      progress('log-likelihood, as released', 1, 1)
+      )
+    if 'log_likelihood' in metrics:
+      theirs['log_likelihood'] = _released_log_likelihoods(
+        key_likelihood, model, params, few, posteriors.take(few_rows), rows
+      )
+      if progress is not None:
+        progress('log-likelihood, as released', 1, 1)
 
   if feature_fns and num_quality_samples:
     key_floor, key_samples = jax.random.split(key_quality)
@@ -339,9 +355,14 @@ def evaluate(
       model,
       params,
       # Twice as many, since some may share their images.
-      _shuffled(key_floor, dataset.train, 2 * num_quality_samples),
-      test,
-      posteriors,
+      _shuffled(
+        key_floor,
+        dataset.train,
+        2 * num_quality_samples,
+        among=gaps.complete(dataset.train),
+      ),
+      test.take(whole),
+      posteriors.take(whole),
       rows,
       feature_fns,
       num_samples=num_quality_samples,
@@ -351,7 +372,25 @@ def evaluate(
     )
     if found is not None:
       metrics['quality'] = found
-  return metrics
+  return {**metrics, **({'left_out': left_out} if left_out else {})}
+
+
+def _left_out(
+  dataset: Dataset, judges: Judges | None, num_complete: int
+) -> dict[str, str]:
+  """What cannot be measured, and why."""
+  found = {}
+  if not dataset.num_classes:
+    why = 'the data set has no labels'
+    found = {'probe': why, 'coherence': why}
+  elif judges is None:
+    found['coherence'] = 'no modality has a classifier'
+  else:
+    found |= {f'coherence of {m}': why for m, why in judges.left_out.items()}
+  if not num_complete:
+    why = 'no test example has all modalities'
+    found |= {'log_likelihood': why, 'figures of examples': why}
+  return found
 
 
 @chunks.over_devices_of_params
@@ -388,6 +427,7 @@ def fit_sampler(
     key_fit,
     model,
     encode(model, params, chosen.inputs, chunk_size=chunk_size),
+    present=gaps.masks(chosen, model.modalities),
     num_components=num_components,
     chunk_size=chunk_size,
   )
@@ -439,6 +479,11 @@ def _probes(
   *,
   as_released: bool = False,
 ) -> dict[str, Any]:
+  names = model.modalities
+  counted = [
+    gaps.having(split, names, rows) & (split.labels >= 0)
+    for split in (train, test)
+  ]
   probes = probe.probe_subsets(
     key,
     model,
@@ -448,11 +493,12 @@ def _probes(
     test.labels,
     rows,
     sizes=sizes,
+    counted=(counted[0], counted[1]),
     sampling=sampling,
     as_released=as_released,
     progress=progress,
   )
-  return summary.probe_block(model.modalities, rows, probes)
+  return summary.probe_block(names, rows, probes, len(test.labels))
 
 
 def _coherence(
@@ -463,8 +509,7 @@ def _coherence(
   test: Split,
   posteriors: Posteriors,
   rows: np.ndarray,
-  classify_fn: ClassifyFn,
-  judge_params: Any,
+  judges: Judges,
   num_classes: int,
   num_joint_samples: int,
   sampling: str,
@@ -472,7 +517,8 @@ def _coherence(
   progress: Callable[[int, int], None] | None,
 ) -> dict[str, Any]:
   key_conditional, key_joint, key_data = jax.random.split(key, 3)
-  judge = (classify_fn, judge_params)
+  judge = (judges.classify_fn, judges.params)
+  judged = tuple(m for m in model.modalities if m not in judges.left_out)
   return summary.coherence_block(
     model.modalities,
     rows,
@@ -495,12 +541,15 @@ def _coherence(
       posteriors,
       rows,
       *judge,
+      judged=judged,
       sampling=sampling,
       chunk_size=chunk_size,
       progress=progress,
     ),
     num_classes=num_classes,
     inputs=test.inputs,
+    present=gaps.masks(test, model.modalities),
+    judged=judged,
   )
 
 
@@ -512,15 +561,16 @@ def _log_likelihoods(
   *,
   model: Model,
   split: Split,
+  chosen: np.ndarray,
   **settings,
 ) -> log_likelihood.Estimates:
-  """Of the split: the first of the examples that have posteriors."""
+  """Of the split: those `chosen` of the examples that have posteriors."""
   return log_likelihood.estimate(
     key,
     model,
     params,
     split.inputs,
-    _first(posteriors, len(split.labels)),
+    posteriors.take(chosen),
     rows,
     **settings,
   )
@@ -539,7 +589,7 @@ def _released_log_likelihoods(
     model,
     params,
     split.inputs,
-    _first(posteriors, len(split.labels)),
+    posteriors,
     rows,
   )
   return {
@@ -547,10 +597,6 @@ def _released_log_likelihoods(
     'num_importance_samples': released.NUM_IMPORTANCE_SAMPLES,
     'num_examples': found.shape[1],
   }
-
-
-def _first(posteriors: Posteriors, num_examples: int) -> Posteriors:
-  return jax.tree.map(lambda leaf: leaf[:, :num_examples], posteriors)
 
 
 def _rows(subsets: Sequence[str], modalities: tuple[str, ...]) -> np.ndarray:
@@ -562,12 +608,35 @@ def _rows(subsets: Sequence[str], modalities: tuple[str, ...]) -> np.ndarray:
   )
 
 
+def _enough(
+  key: jax.Array,
+  split: Split,
+  names: tuple[str, ...],
+  rows: np.ndarray,
+  count: int,
+) -> Split:
+  """The first rows of the split in a random order: `count` for every subset.
+
+  All of it where a subset has fewer with all its modalities and a label.
+  """
+  order = np.asarray(jax.random.permutation(key, len(split.labels)))
+  counted = gaps.having(split, names, rows) & (split.labels >= 0)
+  reached = np.cumsum(counted[:, order], axis=1).min(axis=0) >= count
+  end = np.argmax(reached) + 1 if reached.any() else len(order)
+  return split.take(order[:end])
+
+
 def _shuffled(
-  key: jax.Array, split: Split, num_rows: int | None = None
+  key: jax.Array,
+  split: Split,
+  num_rows: int | None = None,
+  *,
+  among: np.ndarray | None = None,
 ) -> Split:
   """The first rows of the split in a random order; all, if not told."""
-  order = np.asarray(jax.random.permutation(key, len(split.labels)))
-  return split.take(order[:num_rows])
+  among = np.arange(len(split.labels)) if among is None else among
+  order = np.asarray(jax.random.permutation(key, len(among)))
+  return split.take(among[order[:num_rows]])
 
 
 def _accessed(key: jax.Array, model: Model, split: Split) -> Split:

@@ -9,6 +9,8 @@ a second set of classifiers, trained with `channel_dropout=0.5`.
 B batch, M modalities, F features.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -70,7 +72,9 @@ def features(params: Params, x: jax.Array) -> jax.Array:
 
 
 def make_judges(
-  classifiers: Classifiers, released: Classifiers | None = None
+  classifiers: Classifiers,
+  released: Classifiers | None = None,
+  left_out: Mapping[str, str] = MappingProxyType({}),
 ) -> Judges:
   """Classifiers as coherence takes them.
 
@@ -78,12 +82,13 @@ def make_judges(
     classifiers: judge without dropout.
     released: judge with dropout; trained with `channel_dropout=0.5`. Without
       them, `classify_as_released_fn` raises a ValueError.
+    left_out: modalities that have no classifier, and why.
   """
   params = {
     'evaluation': classifiers.params,
     'as_released': None if released is None else released.params,
   }
-  return Judges(params, _classify, _classify_as_released)
+  return Judges(params, _classify, _classify_as_released, left_out)
 
 
 def _classify(
@@ -98,6 +103,7 @@ def _classify(
   logits = [
     predict(weights[m], task_of(x.shape[1:]).from_decoded(x))
     for m, x in data.items()
+    if m in weights
   ]
   return jnp.stack([jnp.argmax(x, axis=-1) for x in logits])
 
@@ -118,6 +124,7 @@ def _classify_as_released(
       task_of(x.shape[1:]).from_decoded_as_released(x),
     )
     for index, (m, x) in enumerate(data.items())
+    if m in weights
   ]
   return jnp.stack([jnp.argmax(x, axis=-1) for x in logits])
 

@@ -32,12 +32,17 @@ class Probe(NamedTuple):
   """A fitted probe's result.
 
   Attributes:
-    accuracy: on the test examples, in [0, 1].
+    accuracy: on the test examples, in [0, 1]; None where there are none, or
+      not two classes to learn.
     converged: False where lbfgs stopped at the limit of iterations.
+    num_train: training examples.
+    num_test: test examples.
   """
 
-  accuracy: float
+  accuracy: float | None
   converged: bool
+  num_train: int
+  num_test: int
 
 
 def probe_accuracy(
@@ -58,7 +63,7 @@ def probe_accuracy(
 
   Args:
     train_features: Shape [N, D].
-    train_labels: at least two classes. Shape [N].
+    train_labels: Shape [N].
     test_features: Shape [N', D].
     test_labels: Shape [N'].
     inverse_penalty: scikit-learn's C.
@@ -78,6 +83,9 @@ def probe_accuracy(
         f'{name} features must have shape [N, D] and labels [N]; got '
         f'{features.shape} and {labels.shape}'
       )
+  counts = len(train_labels), len(test_labels)
+  if not test_labels.size or len(np.unique(train_labels)) < 2:
+    return Probe(None, True, *counts)
   if not as_released:
     scaler = StandardScaler().fit(train_features)
     train_features = scaler.transform(train_features)
@@ -103,7 +111,7 @@ def probe_accuracy(
   if as_released:
     batch_size = min(RELEASED_BATCH_SIZE, len(correct))
     correct = correct[: len(correct) // batch_size * batch_size]
-  return Probe(float(np.mean(correct)), converged)
+  return Probe(float(np.mean(correct)), converged, *counts)
 
 
 def probe_subsets(
@@ -116,6 +124,7 @@ def probe_subsets(
   subsets: np.ndarray,
   *,
   sizes: Sequence[int],
+  counted: tuple[np.ndarray, np.ndarray] | None = None,
   sampling: str = 'stratified',
   as_released: bool = False,
   progress: Callable[[int, int], None] | None = None,
@@ -131,6 +140,8 @@ def probe_subsets(
     test_labels: Shape [N'].
     subsets: membership rows. Bool, shape [S, M].
     sizes: how many of the first training examples a probe learns from.
+    counted: which training and which test examples count for every subset,
+      bool [S, N] and [S, N']; None is all.
     sampling: how mixture components are drawn: `mixture.SAMPLING_METHODS`.
     as_released: as in `probe_accuracy`.
     progress: called with (subsets done, subsets in all).
@@ -145,13 +156,18 @@ def probe_subsets(
     test_features = subset_means(
       key_test, model, test_posteriors, row, method=sampling
     )
+    learned, tested = (
+      (slice(None), slice(None))
+      if counted is None
+      else (counted[0][number], counted[1][number])
+    )
     for size in sizes:
       found[size].append(
         probe_accuracy(
-          features[:size],
-          labels[:size],
-          test_features,
-          test_labels,
+          features[learned][:size],
+          labels[learned][:size],
+          test_features[tested],
+          test_labels[tested],
           as_released=as_released,
         )
       )

@@ -68,7 +68,7 @@ class _Real(NamedTuple):
 def make_feature_fns(
   key: jax.Array,
   dataset: Dataset,
-  classifiers: Classifiers,
+  classifiers: Classifiers | None,
   network: Inception | None = None,
 ) -> FeatureFns:
   """What images are measured on; trains the encoders unless they are cached.
@@ -76,20 +76,27 @@ def make_feature_fns(
   Args:
     key: PRNG key, consumed.
     dataset: modalities that are not images are left out.
-    classifiers: of its modalities.
+    classifiers: of its modalities, or of some of them.
     network: measures all images, too, if the user gives its weights.
 
   Returns:
-    For every image modality `quality.CLASSIFIER`, `quality.ENCODER` and, with
-    a network, `quality.INCEPTION`.
+    For every image modality `quality.CLASSIFIER`, where it has one,
+    `quality.ENCODER` and, with a network, `quality.INCEPTION`.
   """
   of_all: dict[str, FeatureFn] = {}
   if network is not None:
     of_all[quality.INCEPTION] = inception_features(network.params)
+  judged = classifiers.params if classifiers is not None else {}
   return {
     name: {
-      quality.CLASSIFIER: functools.partial(
-        _classifier_features, classifiers.params[name]
+      **(
+        {
+          quality.CLASSIFIER: functools.partial(
+            _classifier_features, judged[name]
+          )
+        }
+        if name in judged
+        else {}
       ),
       quality.ENCODER: autoencoder.encoder_features(
         autoencoder.train_encoder(jax.random.fold_in(key, index), dataset, name)

@@ -27,6 +27,7 @@ from sklearn.mixture import GaussianMixture
 from mmjsd_jax import gaussian, hosts, mixture
 from mmjsd_jax.evaluation import chunks, weights
 from mmjsd_jax.files import write_atomically
+from mmjsd_jax.mixture import Mixture
 from mmjsd_jax.model import Model, Posteriors
 
 # Training examples that are fitted, at most, one draw of each.
@@ -90,10 +91,11 @@ def fit_posteriors(
   model: Model,
   posteriors: Posteriors,
   *,
+  present: np.ndarray,
   num_components: int,
   chunk_size: int = 256,
 ) -> Fit:
-  """A mixture fitted to the aggregate posterior given all modalities.
+  """A mixture fitted to the aggregate posterior given what examples have.
 
   To one draw of every example's q(z | X), not to its mean: decoders have been
   trained on draws, and means are too close to one another by the posteriors'
@@ -103,6 +105,7 @@ def fit_posteriors(
     key: PRNG key, consumed.
     model: whose rule makes the posterior.
     posteriors: unimodal ones of N training examples.
+    present: the modalities that each example has. Bool, shape [M, N].
     num_components: K.
     chunk_size: examples per call.
 
@@ -117,7 +120,12 @@ def fit_posteriors(
   ):
     batch = chunks.put(posteriors.take(chunk.rows), axis=1)
     found = hosts.fetch(
-      _draw(jax.random.fold_in(key_draw, number), model, batch)
+      _draw(
+        jax.random.fold_in(key_draw, number),
+        model,
+        batch,
+        chunks.put(present[:, chunk.rows], axis=1),
+      )
     )
     parts.append([leaf[: chunk.num_valid] for leaf in found])
   draws, means = (np.concatenate(leaves) for leaves in zip(*parts, strict=True))
@@ -219,12 +227,16 @@ def load(
 
 @functools.partial(jax.jit, static_argnames='model')
 def _draw(
-  key: jax.Array, model: Model, posteriors: Posteriors
+  key: jax.Array, model: Model, posteriors: Posteriors, present: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
   """A draw of q(z | X), and the mean of the component it is from. [B, D]."""
   key_component, key_noise = jax.random.split(key)
-  everything = jnp.ones(len(model.modality_list), bool)
-  q = mixture.select(
-    key_component, model.subset_posterior(posteriors, everything)
-  )
+
+  def of_one(example: Posteriors, row: jax.Array) -> Mixture:
+    one = jax.tree.map(lambda leaf: leaf[:, None], example)
+    q = model.subset_posterior(one, row)
+    return jax.tree.map(lambda leaf: leaf[:, 0], q)
+
+  whole = jax.vmap(of_one, in_axes=1, out_axes=1)(posteriors, present)
+  q = mixture.select(key_component, whole)
   return gaussian.sample(key_noise, q), q.mean

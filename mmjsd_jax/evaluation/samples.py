@@ -11,12 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmjsd_jax import hosts, mixture
+from mmjsd_jax.data import gaps
 from mmjsd_jax.data.dataset import Dataset
 from mmjsd_jax.evaluation import chunks
 from mmjsd_jax.model import Model, Params
 
 NUM_DRAWS = 10
 NUM_PRIOR_DRAWS = 100
+# Examples that are shown where they have no labels.
+NUM_UNLABELLED = 10
 # With more modalities, a single one is the source.
 MAX_SOURCES = 3
 
@@ -28,7 +31,7 @@ class FigureSamples(NamedTuple):
   images floats with 0 black and 1 white, not clipped, of texts logits.
 
   Attributes:
-    labels: class of every column; shape [C].
+    labels: class of every column, -1 where it is unknown; shape [C].
     originals: the test examples. Shape [C, ...].
     reconstructions: decoded from one draw given all modalities. [C, ...].
     prior: decoded from 100 draws of N(0, I), the same for all modalities.
@@ -58,14 +61,17 @@ def samples_for_figures(
   key: jax.Array,
   *,
   condition_on: str = '',
-) -> FigureSamples:
+) -> FigureSamples | None:
   """What the figures show, the same for the same key.
+
+  None where no test example has all modalities.
 
   Args:
     model: what `params` belong to.
     params: the networks' weights.
     dataset: its test split gives the inputs, at random within every class;
-      a class that it lacks is replaced by any example.
+      a class that it lacks is replaced by any example. Examples that lack a
+      modality are not shown; of a set without labels ten are.
     key: PRNG key, consumed.
     condition_on: the first source of `from_one`, and the only one where there
       are more than three modalities; '' is the first modality.
@@ -79,10 +85,15 @@ def samples_for_figures(
     raise ValueError(f'condition_on must be one of {names}; got {source!r}')
   key_order, key_prior, key_draws, key_access = jax.random.split(key, 4)
   labels = dataset.test.labels
-  order = np.asarray(jax.random.permutation(key_order, len(labels)))
+  complete = gaps.complete(dataset.test)
+  if not complete.size:
+    return None
+  order = complete[jax.random.permutation(key_order, len(complete))]
   # The first example of every class; argmax of a row without one gives 0.
   is_class = labels[order][None] == np.arange(dataset.num_classes)[:, None]
   columns = order[np.argmax(is_class, axis=1)]
+  if not dataset.num_classes:
+    columns = np.resize(order, NUM_UNLABELLED)
   chosen = dataset.test.take(columns).inputs
   originals = hosts.fetch(model.access(key_access, chosen))
 

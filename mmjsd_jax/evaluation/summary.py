@@ -19,24 +19,25 @@ Block = dict[str, Any]
 
 
 def by_subset(
-  modalities: tuple[str, ...], rows: np.ndarray, values: Sequence[float]
+  modalities: tuple[str, ...], rows: np.ndarray, values: Sequence[float | None]
 ) -> Block:
   """Values by subset, and averaged over the subsets of every size.
 
   Args:
     modalities: names, M of them.
     rows: Shape [S, M].
-    values: one per subset.
+    values: one per subset; None where there is none, as in the mean of such.
   """
-  numbers = np.asarray(values, float)
   sizes = rows.sum(axis=1)
   return {
     'subsets': {
-      subset_name(modalities, row): float(value)
-      for row, value in zip(rows, numbers, strict=True)
+      subset_name(modalities, row): value
+      for row, value in zip(rows, values, strict=True)
     },
     'by_size': {
-      str(size): float(numbers[sizes == size].mean())
+      str(size): _mean(
+        [value for n, value in zip(sizes, values, strict=True) if n == size]
+      )
       for size in np.unique(sizes)
     },
   }
@@ -60,21 +61,28 @@ def probe_block(
   modalities: tuple[str, ...],
   rows: np.ndarray,
   probes: dict[int, list[Probe]],
+  num_test: int,
 ) -> Block:
   """Size of the training set -> accuracies, and how many fits gave up.
+
+  'num_examples', where some lack modalities or labels: subset -> how many
+  training and test examples it had.
 
   Args:
     modalities: names, M of them.
     rows: Shape [S, M].
     probes: size -> one result per subset.
+    num_test: test examples that there are.
   """
-  return {
-    str(size): {
+  blocks = {}
+  for size, of_size in probes.items():
+    counts = [[found.num_train, found.num_test] for found in of_size]
+    blocks[str(size)] = {
       **by_subset(modalities, rows, [found.accuracy for found in of_size]),
       'num_not_converged': sum(not found.converged for found in of_size),
+      **_num_examples(modalities, rows, counts, [size, num_test]),
     }
-    for size, of_size in probes.items()
-  }
+  return blocks
 
 
 def log_likelihood_block(
@@ -113,6 +121,8 @@ def coherence_block(
   data: np.ndarray,
   num_classes: int,
   inputs: Mapping[str, np.ndarray],
+  present: np.ndarray | None = None,
+  judged: tuple[str, ...] | None = None,
 ) -> Block:
   """Conditional and joint coherence, their chance levels and ceilings.
 
@@ -125,23 +135,41 @@ def coherence_block(
   modalities, for comparison with mmJSD's tables only,
   'joint_parity_as_released'.
 
+  An example counts for a subset if it has all its modalities and a known class:
+  'num_examples' says how many do, where it is not all. Targets are modalities
+  that have a judge: 'judged' names them, where it is not all.
+
   Args:
     modalities: names, M of them.
     rows: Shape [S, M].
-    labels: classes of the test examples. Shape [N].
+    labels: classes of the test examples, -1 where unknown. Shape [N].
     conditional: what is seen in what is generated from them.
-    joint: classes seen in what is generated from the prior. Shape [M, N'].
-    data: classes seen in the test examples themselves. Shape [M, N].
+    joint: classes seen in what is generated from the prior. [M', N'], with
+      M' modalities that have a judge.
+    data: classes seen in the test examples themselves. Shape [M', N].
     num_classes: classes that there are.
     inputs: modality name -> the test examples, as stored. Shape [N, ...].
+    present: which modalities they have. Bool, shape [M, N]; None is all.
+    judged: the modalities that have a judge, in their order; None is all.
   """
   classes, codes, drawn = conditional
-  accuracies = coherence.conditional_coherence(classes, labels)  # [S, M]
+  judged = modalities if judged is None else judged
+  if present is None:
+    present = np.ones((len(modalities), len(labels)), bool)
+  known = labels >= 0
+  counted = np.stack([present[row].all(axis=0) & known for row in rows])
+  is_judged = np.array([name in judged for name in modalities])
+  accuracies = coherence.conditional_coherence(
+    classes, labels, counted[:, None]
+  )  # [S, M']
   sizes = rows.sum(axis=1)
   # Of every subset, the targets outside it: accuracies, and classes seen.
+  outside = ~rows[:, is_judged]
   targets = [
-    (of_row[~row], seen[~row])
-    for row, of_row, seen in zip(rows, accuracies, classes, strict=True)
+    (of_row[others], seen[others][:, used])
+    for others, of_row, seen, used in zip(
+      outside, accuracies, classes, counted, strict=True
+    )
   ]
   of_size = {
     str(size): [targets[subset] for subset in np.flatnonzero(sizes == size)]
@@ -151,37 +179,44 @@ def coherence_block(
   agreement = coherence.joint_coherence(joint)
   full = np.flatnonzero(rows.all(axis=1))
   exact = {
-    name: coherence.exact_match(generated, inputs[name])  # [S]
+    name: coherence.exact_match(
+      generated, inputs[name], counted & present[modalities.index(name)]
+    )  # [S]
     for name, generated in codes.items()
   }
   drawn_right = {
-    name: coherence.conditional_coherence(seen, labels)  # [S]
+    name: coherence.conditional_coherence(seen, labels, counted)  # [S]
     for name, seen in drawn.items()
   }
+  own = present[is_judged]
   return {
+    **({'judged': list(judged)} if judged != modalities else {}),
+    **_num_examples(
+      modalities, rows, counted.sum(axis=1).tolist(), len(labels)
+    ),
     'conditional': {
       'pairs': {
-        f'{subset_name(modalities, row)}->{target}': float(accuracy)
-        for row, of_row in zip(rows, accuracies, strict=True)
-        for target, used, accuracy in zip(modalities, row, of_row, strict=True)
-        if not used
+        f'{subset_name(modalities, row)}->{target}': _number(accuracy)
+        for row, of_row, others in zip(rows, accuracies, outside, strict=True)
+        for target, is_other, accuracy in zip(
+          judged, others, of_row, strict=True
+        )
+        if is_other
       },
       'by_size': {
-        size: float(np.mean([shares for shares, _ in found]))
+        size: _mean([_number(share) for shares, _ in found for share in shares])
         for size, found in of_size.items()
       },
     },
     'cogeneration': {
       'by_size': {
-        size: float(
-          np.mean([coherence.joint_coherence(seen) for _, seen in found])
-        )
+        size: _mean([_agreement(seen) for _, seen in found if len(seen) > 1])
         for size, found in of_size.items()
-        if len(found[0][0]) > 1
+        if any(len(seen) > 1 for _, seen in found)
       }
     },
     'reconstruction': dict(
-      zip(modalities, accuracies[full[0]].tolist(), strict=True)
+      zip(judged, map(_number, accuracies[full[0]]), strict=True)
     )
     if full.size
     else None,
@@ -200,14 +235,16 @@ def coherence_block(
       if len(joint) == 3
       else {}
     ),
-    'joint_chance': float(num_classes) ** (1 - len(modalities)),
-    'joint_ceiling': coherence.joint_coherence(data),
+    'joint_chance': float(num_classes) ** (1 - len(judged)),
+    'joint_ceiling': _agreement(data[:, own.all(axis=0)]),
     'num_joint_samples': joint.shape[1],
     'chance': 1 / num_classes,
     'ceiling': dict(
       zip(
-        modalities,
-        coherence.conditional_coherence(data, labels).tolist(),
+        judged,
+        map(
+          _number, coherence.conditional_coherence(data, labels, own & known)
+        ),
         strict=True,
       )
     ),
@@ -239,24 +276,51 @@ def _of_text(
   of_subsets: dict[str, np.ndarray],
 ) -> Block:
   """Laid out as conditional coherence: subsets without the text alone."""
-  pairs: dict[str, float] = {}
-  by_size: dict[str, list[float]] = {}
+  pairs: dict[str, float | None] = {}
+  by_size: dict[str, list[float | None]] = {}
   for subset, row in enumerate(rows):
     for name, shares in of_subsets.items():
       if not row[modalities.index(name)]:
-        share = float(shares[subset])
+        share = _number(shares[subset])
         pairs[f'{subset_name(modalities, row)}->{name}'] = share
         by_size.setdefault(str(row.sum()), []).append(share)
   return {
     'pairs': pairs,
-    'by_size': {
-      size: float(np.mean(shares)) for size, shares in by_size.items()
-    },
+    'by_size': {size: _mean(shares) for size, shares in by_size.items()},
   }
 
 
 def _share_error(share: float, num_samples: int) -> float:
   return float(np.sqrt(share * (1 - share) / num_samples))
+
+
+def _num_examples(
+  modalities: tuple[str, ...],
+  rows: np.ndarray,
+  counts: Sequence[Any],
+  all_there: Any,
+) -> Block:
+  """How many examples a subset had, if not always `all_there`."""
+  if all(count == all_there for count in counts):
+    return {}
+  names = (subset_name(modalities, row) for row in rows)
+  return {'num_examples': dict(zip(names, counts, strict=True))}
+
+
+def _number(value: float) -> float | None:
+  """NaN, the share of no examples, as None."""
+  return None if np.isnan(value) else float(value)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+  """Of those that are there."""
+  found = [value for value in values if value is not None]
+  return float(np.mean(found)) if found else None
+
+
+def _agreement(seen: np.ndarray) -> float | None:
+  """`coherence.joint_coherence`; None of no examples. Shape [M, N]."""
+  return coherence.joint_coherence(seen) if seen.shape[1] else None
 
 
 def _standard_error(values: np.ndarray) -> float | None:

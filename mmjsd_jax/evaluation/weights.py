@@ -16,12 +16,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from mmjsd_jax.array_files import read_header
 from mmjsd_jax.files import naming, write_atomically
 
-_HEADERS = {
-  (1, 0): np.lib.format.read_array_header_1_0,
-  (2, 0): np.lib.format.read_array_header_2_0,
-}
 # Others can inflate without bounds, and numpy writes none.
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _log = logging.getLogger(__name__)
@@ -117,7 +114,6 @@ def _array(
   if info.compress_type not in _METHODS:
     raise _Refused(f'{name} stored or deflated, got {info.compress_type}')
   with archive.open(info) as member:
-    read_header = _HEADERS[np.lib.format.read_magic(member)]
     found, is_fortran, dtype = read_header(member)
     if found != shape or not np.issubdtype(dtype, kind):
       raise _Refused(f'{kind.__name__} {shape} as {name}, got {dtype} {found}')

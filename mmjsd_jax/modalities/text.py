@@ -105,11 +105,11 @@ def place(key: jax.Array, codes: jax.Array) -> jax.Array:
   return jnp.take_along_axis(codes, source, axis=-1)
 
 
-def to_float(codes: jax.Array) -> jax.Array:
-  """One-hot float32 [..., length, 71] of codes [..., length].
+def to_float(codes: jax.Array, *, num_symbols: int = NUM_SYMBOLS) -> jax.Array:
+  """One-hot float32 [..., length, num_symbols] of codes [..., length].
 
   Floats, which are one-hot already, are passed on.
   """
   if jnp.issubdtype(codes.dtype, jnp.floating):
     return codes
-  return jax.nn.one_hot(codes, NUM_SYMBOLS, dtype=jnp.float32)
+  return jax.nn.one_hot(codes, num_symbols, dtype=jnp.float32)

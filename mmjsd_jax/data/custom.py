@@ -1,0 +1,404 @@
+"""Users' own data as a data set: from arrays in memory, or declared files.
+
+Examples are matched by ids, or by order where there are none. What lacks a
+modality is kept: the modality is absent there, and its values are zeros.
+
+N examples, n rows of one modality.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy import typing as npt
+
+from mmjsd_jax.data.dataset import Dataset, Split, fingerprint
+from mmjsd_jax.data.declaration import (
+  PARTIAL_ROWS,
+  SPLITS,
+  ModalitySpec,
+  check_share,
+  check_spec,
+)
+from mmjsd_jax.data.preparation import complete, prepare
+
+NAME = 'custom'
+
+
+class Items(NamedTuple):
+  """Values of one modality, or labels, of some examples.
+
+  Attributes:
+    values: of each row. Shape [n, ...].
+    ids: of each row, integers or strings; None where rows go by order. [n].
+    present: which rows have values; None is all but those that are NaN, None
+      or, of texts, empty. Bool [n].
+    columns: names of a vector's columns, for errors.
+    origin: where they come from, for errors.
+  """
+
+  values: npt.ArrayLike
+  ids: npt.ArrayLike | None = None
+  present: npt.ArrayLike | None = None
+  columns: Sequence[str] = ()
+  origin: str = ''
+
+
+class _Rows(NamedTuple):
+  """Items that have been looked at."""
+
+  what: str  # for errors
+  values: np.ndarray
+  rows: np.ndarray  # the example of each row. Integers [n]
+  present: np.ndarray  # Bool [n]
+
+
+class _Examples(NamedTuple):
+  """All examples, by id or by order."""
+
+  num_examples: int
+  numbers: dict[str, int] | None  # id -> example; None: by order
+
+  def name(self, example: int) -> str:
+    if self.numbers is None:
+      return f'row {example}'
+    return f'id {list(self.numbers)[example]!r}'
+
+
+def make_dataset(
+  modalities: Mapping[str, Items | npt.ArrayLike],
+  *,
+  specs: Sequence[ModalitySpec] | None = None,
+  labels: Items | npt.ArrayLike | None = None,
+  split: Items | npt.ArrayLike | None = None,
+  test_share: float = 0.2,
+  seed: int = 0,
+  partial_rows: str = PARTIAL_ROWS[0],
+) -> Dataset:
+  """A data set from arrays in memory, with gaps where there are some.
+
+  Args:
+    modalities: name -> values; `Items` to say ids or what is there. Rows of
+      NaN are absent.
+    specs: what the modalities are, in the same order; None takes arrays of
+      two axes for vectors, of three or four for images, strings for texts.
+    labels: classes as integers or strings; NaN, None, '' and -1 are unknown.
+    split: 'train' or 'test' of every example; None draws the test part.
+    test_share: of the examples, that are drawn where `split` is None.
+    seed: of that draw.
+    partial_rows: what becomes of rows of a vector of which only a part is NaN:
+      'refuse', or 'absent' as if all were.
+
+  Returns:
+    The data set, its specifications completed from the data.
+
+  Raises:
+    ValueError: names the modality and the example or column, what was expected
+      and what was got.
+  """
+  items = {name: _as_items(name, x) for name, x in modalities.items()}
+  if specs is None:
+    specs = [_guessed(name, np.asarray(x.values)) for name, x in items.items()]
+  for spec in specs:
+    check_spec(spec)
+  names = tuple(spec.name for spec in specs)
+  if names != tuple(items) or not names:
+    raise ValueError(
+      f'specs must be of the modalities {tuple(items)}, one at least; got'
+      f' {names}'
+    )
+  if partial_rows not in PARTIAL_ROWS:
+    raise ValueError(
+      f'partial_rows must be one of {PARTIAL_ROWS}; got {partial_rows}'
+    )
+  examples = _match(items)
+  found = [
+    _modality(spec, items[spec.name], examples, partial_rows) for spec in specs
+  ]
+  there = np.zeros((len(found), examples.num_examples), bool)
+  for mask, rows in zip(there, found, strict=True):
+    mask[rows.rows[rows.present]] = True
+  if not there.any(axis=0).all():
+    lacking = np.flatnonzero(~there.any(axis=0))
+    raise ValueError(
+      'every example must have one modality at least; got'
+      f' {len(lacking)} without any, the first {examples.name(lacking[0])}'
+    )
+  in_test = _in_test(split, examples, test_share, seed)
+  codes, classes = _classes(labels, examples)
+
+  completed, inputs = [], {}
+  for spec, rows, mask in zip(specs, found, there, strict=True):
+    if not (mask & ~in_test).any():
+      raise ValueError(
+        f'{rows.what} must be there in the training part; got none of its'
+        f' {np.sum(~in_test)} examples'
+      )
+    values, places = rows.values[rows.present], rows.rows[rows.present]
+    spec = complete(spec, values, ~in_test[places])
+    prepared = prepare(spec, values)
+    array = np.zeros((examples.num_examples, *spec.shape), prepared.dtype)
+    array[places] = prepared
+    completed.append(spec)
+    inputs[spec.name] = array
+
+  masks = dict(zip(names, there, strict=True))
+  parts = [
+    Split(
+      {name: array[chosen] for name, array in inputs.items()},
+      codes[chosen],
+      present={
+        name: mask[chosen]
+        for name, mask in masks.items()
+        if not mask[chosen].all()
+      },
+    )
+    for chosen in (~in_test, in_test)
+  ]
+  train, test = parts
+  return Dataset(
+    NAME,
+    names,
+    len(classes),
+    train,
+    test,
+    source=_source(examples, masks, in_test, codes, classes),
+    substituted=None,
+    fingerprint=fingerprint(train, test),
+    specs=tuple(completed),
+  )
+
+
+def _as_items(what: str, given: Items | npt.ArrayLike) -> Items:
+  items = given if isinstance(given, Items) else Items(given)
+  values = np.asarray(items.values)
+  if values.dtype.kind == 'S' or values.ndim == 0:
+    raise ValueError(
+      f'{what} must be an array of numbers or strings; got {values.dtype}'
+      f' {values.shape}'
+    )
+  return items._replace(values=values)
+
+
+def _guessed(name: str, values: np.ndarray) -> ModalitySpec:
+  if values.dtype.kind in 'UO':
+    return ModalitySpec(name, 'text')
+  return ModalitySpec(name, 'vector' if values.ndim == 2 else 'image')
+
+
+def _match(items: Mapping[str, Items]) -> _Examples:
+  """The union of all ids, in the order in which they come; or the rows."""
+  have_ids = [name for name, x in items.items() if x.ids is not None]
+  if not have_ids:
+    lengths = {name: len(np.asarray(x.values)) for name, x in items.items()}
+    if len(set(lengths.values())) > 1:
+      raise ValueError(
+        'modalities without ids must have as many rows as each other; got'
+        f' {lengths}'
+      )
+    return _Examples(next(iter(lengths.values())), None)
+  if len(have_ids) < len(items):
+    raise ValueError(
+      f'all modalities must have ids, or none; got {have_ids} of {list(items)}'
+    )
+  index: dict[str, int] = {}
+  for name, x in items.items():
+    for one in _checked_ids(_what(name, x), x):
+      index.setdefault(one, len(index))
+  return _Examples(len(index), index)
+
+
+def _checked_ids(what: str, items: Items) -> list[str]:
+  ids, num_rows = np.asarray(items.ids), len(np.asarray(items.values))
+  if ids.shape != (num_rows,):
+    raise ValueError(
+      f'ids of {what} must be [{num_rows}], one for each row; got {ids.shape}'
+    )
+  if not (np.issubdtype(ids.dtype, np.integer) or ids.dtype.kind in 'UO'):
+    raise ValueError(
+      f'ids of {what} must be integers or strings; got {ids.dtype}'
+    )
+  seen: dict[str, int] = {}
+  for row, one in enumerate(ids.tolist()):
+    if one is None or one == '':
+      raise ValueError(f'ids of {what} must not be empty; got one in row {row}')
+    if seen.setdefault(str(one), row) != row:
+      raise ValueError(
+        f'ids of {what} must be distinct; got {one!r} in rows'
+        f' {seen[str(one)]} and {row}'
+      )
+  return list(seen)
+
+
+def _rows(what: str, items: Items, examples: _Examples) -> np.ndarray:
+  """The example of each row. Integers [n]."""
+  if examples.numbers is None:
+    num_rows = len(np.asarray(items.values))
+    if items.ids is not None or num_rows != examples.num_examples:
+      raise ValueError(
+        f'{what} must have {examples.num_examples} rows and no ids, as'
+        f' modalities do; got {num_rows} rows,'
+        f' {"no" if items.ids is None else "with"} ids'
+      )
+    return np.arange(num_rows)
+  if items.ids is None:
+    raise ValueError(f'{what} must have ids, as modalities do; got none')
+  ids = _checked_ids(what, items)
+  unknown = [one for one in ids if one not in examples.numbers]
+  if unknown:
+    raise ValueError(
+      f'ids of {what} must be of examples that have a modality; got'
+      f' {len(unknown)} others, the first {unknown[0]!r}'
+    )
+  return np.array([examples.numbers[one] for one in ids], int)
+
+
+def _modality(
+  spec: ModalitySpec, items: Items, examples: _Examples, partial_rows: str
+) -> _Rows:
+  what = _what(spec.name, items)
+  values = np.asarray(items.values)
+  rows = _rows(what, items, examples)
+  present = np.ones(len(values), bool)
+  if items.present is not None:
+    present = np.asarray(items.present)
+    if present.dtype != bool or present.shape != (len(values),):
+      raise ValueError(
+        f'the mask of {what} must be bool ({len(values)},); got'
+        f' {present.dtype} {present.shape}'
+      )
+  if spec.kind == 'text':
+    if values.ndim != 1 or values.dtype.kind not in 'UO':
+      raise ValueError(
+        f'{what} must be strings [N]; got {values.dtype} {values.shape}'
+      )
+    has_text = [isinstance(x, str) and x != '' for x in values.tolist()]
+    return _Rows(what, values, rows, present & np.array(has_text, bool))
+  if np.issubdtype(values.dtype, np.floating) and values.ndim > 1:
+    is_nan = np.isnan(values).reshape(len(values), -1)
+    is_part = is_nan.any(axis=1) & ~is_nan.all(axis=1) & present
+    if is_part.any() and (partial_rows == 'refuse' or spec.kind != 'vector'):
+      row = int(np.argmax(is_part))
+      raise ValueError(
+        f'{what} must be NaN in a whole row or nowhere in it, unless'
+        f" partial_rows = 'absent'; got {np.sum(is_part)} rows that are in"
+        f' part, the first {examples.name(rows[row])}, in '
+        + _column(items, int(np.argmax(is_nan[row])))
+      )
+    present = present & ~is_nan.any(axis=1)
+    is_bad = np.isinf(values).reshape(len(values), -1) & present[:, None]
+    if is_bad.any():
+      row, column = np.argwhere(is_bad)[0]
+      raise ValueError(
+        f'{what} must be finite; got infinity in'
+        f' {examples.name(rows[row])}, {_column(items, int(column))}'
+      )
+  return _Rows(what, values, rows, present)
+
+
+def _in_test(
+  split: Items | npt.ArrayLike | None,
+  examples: _Examples,
+  test_share: float,
+  seed: int,
+) -> np.ndarray:
+  """Bool [N]."""
+  in_test = np.zeros(examples.num_examples, bool)
+  if split is None:
+    check_share(test_share)
+    order = np.random.default_rng(seed).permutation(examples.num_examples)
+    in_test[order[: max(1, round(test_share * examples.num_examples))]] = True
+  else:
+    items = _as_items('split', split)
+    what = _what('split', items)
+    values = np.asarray(items.values).tolist()
+    rows = _rows(what, items, examples)
+    for row, value in zip(rows, values, strict=True):
+      if value not in SPLITS:
+        raise ValueError(
+          f'{what} must be one of {SPLITS}; got {value!r} for'
+          f' {examples.name(row)}'
+        )
+    if len(rows) < examples.num_examples:
+      (lacking, *_) = sorted(
+        set(range(examples.num_examples)) - set(rows.tolist())
+      )
+      raise ValueError(
+        f'{what} must be there for all {examples.num_examples} examples; got'
+        f' {len(rows)}, not {examples.name(lacking)}'
+      )
+    in_test[rows] = np.array(values) == 'test'
+  if in_test.all() or not in_test.any():
+    raise ValueError(
+      'both parts must have examples; got'
+      f' {np.sum(~in_test)} for training and {np.sum(in_test)} for the test'
+    )
+  return in_test
+
+
+def _classes(
+  labels: Items | npt.ArrayLike | None, examples: _Examples
+) -> tuple[np.ndarray, list[str]]:
+  """Class of every example, -1 where unknown, int32 [N]; the classes' names."""
+  codes = np.full(examples.num_examples, -1, np.int32)
+  if labels is None:
+    return codes, []
+  items = _as_items('labels', labels)
+  what = _what('labels', items)
+  rows = _rows(what, items, examples)
+  known = {}
+  for row, value in zip(rows, np.asarray(items.values).tolist(), strict=True):
+    if value is None or value in ('', -1) or value != value:
+      continue
+    if not isinstance(value, str) and value != int(value):
+      raise ValueError(
+        f'{what} must be classes, as integers or strings; got {value!r} for'
+        f' {examples.name(row)}'
+      )
+    known[row] = value if isinstance(value, str) else int(value)
+  if len({type(value) for value in known.values()}) != 1:
+    raise ValueError(
+      f'{what} must be integers or strings, known of one example at least; got'
+      f' {sorted(map(repr, set(known.values())))[:5]}'
+    )
+  classes = sorted(set(known.values()))
+  index = {value: code for code, value in enumerate(classes)}
+  for row, value in known.items():
+    codes[row] = index[value]
+  return codes, [str(value) for value in classes]
+
+
+def _source(
+  examples: _Examples,
+  masks: Mapping[str, np.ndarray],
+  in_test: np.ndarray,
+  codes: np.ndarray,
+  classes: Sequence[str],
+) -> str:
+  """One line for a person."""
+  parts = [
+    f'own data: {np.sum(~in_test)} examples for training and'
+    f' {np.sum(in_test)} for the test, matched by'
+    f' {"order" if examples.numbers is None else "id"}'
+  ]
+  parts += [
+    f'{name} in {np.sum(mask)} of {len(mask)}'
+    for name, mask in masks.items()
+    if not mask.all()
+  ]
+  if classes:
+    few = ', '.join(classes[:10]) + (', ...' if len(classes) > 10 else '')
+    parts.append(f'{len(classes)} classes ({few}), known of {sum(codes >= 0)}')
+  else:
+    parts.append('no labels')
+  return '; '.join(parts)
+
+
+def _what(name: str, items: Items) -> str:
+  return f'{name} of {items.origin}' if items.origin else name
+
+
+def _column(items: Items, column: int) -> str:
+  if items.columns:
+    return f'column {items.columns[column]!r}'
+  return f'column {column}'
