@@ -297,7 +297,8 @@ def sample_figures(
     inputs = [name for name in originals if name != target]
     if target not in originals or not inputs:
       continue
-    found[f'conditional_{"+".join(inputs)}'] = conditional_grid(
+    given = '+'.join(name for name in samples.originals if name != target)
+    found[f'conditional_{given}'] = conditional_grid(
       [originals[name] for name in inputs],
       draws,
       input_labels=[f'input {name}' for name in inputs],

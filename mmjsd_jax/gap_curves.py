@@ -68,6 +68,7 @@ def gaps(points: Sequence[Measured], axis: str) -> dict[str, Chart]:
       if not _draw(axes, points, panel, how):
         charts.say_missing(axes)
         continue
+      axes.set_xticks(sorted({point.x for point in points}))
       if panel.size:
         axes.set_ylim(-0.02, 1.04)
         sweep_curves.draw_limits(axes, points, _limits)
@@ -143,9 +144,9 @@ def _draw_published(
           [values[size - 1]],
           linestyle='',
           marker='*',
-          markersize=11,
           markerfacecolor='none',
           markeredgecolor=charts.COLOURS[preset],
+          markersize=11,
         )
 
 
@@ -160,6 +161,11 @@ def _legend(figure: mpl_figure.Figure, points: Sequence[Measured]) -> None:
     line.set_linestyle(dashes)
     handles.append(line)
     labels.append(f'incomplete tuples {"kept" if use == "keep" else "dropped"}')
+  if any(point.preset in PUBLISHED for point in points):
+    star = mpl_lines.Line2D([], [], color=charts.GREY, marker='*')
+    star.set(linestyle='', markerfacecolor='none', markersize=11)
+    handles.append(star)
+    labels.append('MultiVae, kept')
   figure.legend(
     handles,
     labels,

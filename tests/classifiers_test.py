@@ -410,6 +410,20 @@ def test_all_modalities_are_judged_in_either_mode(
     assert jax.jit(classify)(key, judges.params, data).shape == (3, 2)
 
 
+def test_judges_pass_over_what_has_no_classifier(
+  key, triple_set, trained_triples
+):
+  params = {k: trained_triples.params[k] for k in ('mnist', 'text')}
+  fewer = trained_triples._replace(params=params)
+  judges = make_judges(fewer, fewer, {'svhn': 'why'})
+  data = {kind: floats_of(triple_set, kind)[:2] for kind in SHAPES}
+  every = make_judges(trained_triples, trained_triples)
+  classify = jax.jit(judges.classify_fn)
+  seen = classify(key, judges.params, data)
+  whole = classify(key, every.params, data)
+  np.testing.assert_array_equal(seen, whole[::2])
+
+
 def test_items_without_a_class_or_that_fill_a_gap_are_not_learned(triple_set):
   labels = triple_set.train.labels.copy()
   labels[0] = -1

@@ -150,6 +150,10 @@ def test_masks_go_with_their_tuples_and_into_the_fingerprint():
     assert list(part.present) == ['m1']
   np.testing.assert_array_equal(split.keep(rows).present['m1'], [False, True])
   np.testing.assert_array_equal(split.take(rows).present['m1'], [False, True])
+  split.inputs['m1'][:] = np.nan
+  taken = split.take(rows).inputs['m1']
+  assert (taken[0] == 0).all() and np.isnan(taken[1]).all()
+  assert np.isnan(split.inputs['m1']).all()
   assert split.only(('m0',)).present == {}
   prints = {
     dataset.fingerprint(_split(4)._replace(present=present), _split(4))

@@ -272,6 +272,24 @@ def test_many_modalities_get_few_rows_from_one_input():
   assert len(found['conditional_m2']) == cell - 1 + line + 6 * cell - 1
 
 
+def test_vectors_are_in_no_figure():
+  samples = _samples(('m0', 'm1', 'm2'), styles=('m0', 'm2'))
+  vectors = {'m2': np.zeros((4, 6), np.float32)}
+  mixed = samples._replace(originals=samples.originals | vectors)
+  found = figures.sample_figures(mixed)
+  assert set(found) == {
+    'reconstructions',
+    'random_samples',
+    'conditional_m0',
+    'conditional_m1',
+    'conditional_m0+m2',
+    'conditional_m1+m2',
+    'swapped_m0',
+  }
+  alone = samples._replace(originals=vectors)
+  assert figures.sample_figures(alone) == {}
+
+
 def test_unlike_modalities_have_all_figures():
   rng = np.random.default_rng(0)
   shapes = {'grey': (28, 28, 1), 'colour': (32, 32, 3), 'text': (8, 71)}

@@ -18,6 +18,7 @@ from mmjsd_jax.evaluation import (
   autoencoder,
   coherence,
   evaluate,
+  quality,
   sample_quality,
 )
 from mmjsd_jax.evaluation.classifier_cache import Classifiers
@@ -97,6 +98,15 @@ def feature_fns():
     return images.reshape(len(images), -1)
 
   return {name: {'pixels': pixels} for name in NAMES[:2]}
+
+
+def test_without_a_classifier_the_encoder_measures(monkeypatch):
+  for name in ('train_encoder', 'encoder_features'):
+    monkeypatch.setattr(sample_quality.autoencoder, name, lambda *_: None)
+  dataset = Dataset('', NAMES, 0, _split(0), _split(1), '', None, '')
+  found = sample_quality.make_feature_fns(jax.random.key(0), dataset, None)
+  kinds = {name: list(of_one) for name, of_one in found.items()}
+  assert kinds == dict.fromkeys(NAMES[:2], [quality.ENCODER])
 
 
 def _measure(model, params, feature_fns, *, train=None, test=None, **changes):

@@ -178,3 +178,33 @@ def test_fits_that_gave_up_are_told(results: dict[str, Any]):
   results['metrics']['probe']['500']['num_not_converged'] = 3
   caption = tables.probe_by_size(results).caption
   assert '3 of the fits stopped at the limit of iterations.' in caption
+
+
+def test_examples_of_a_subset_are_told_where_some_lack_it(results):
+  assert tables.num_examples(results) is None
+  metrics = results['metrics']
+  metrics['coherence']['num_examples'] = {'m0+m1': 7, 'm0': 1200}
+  table = tables.num_examples(results)
+  assert table.rows == (
+    ('m0', 'all', 'all', '1,200'),
+    ('m0+m1', 'all', 'all', '7'),
+  )
+  n = tables.probe_sizes(results)[0]
+  metrics['probe'][n]['num_examples'] = {'m0': [500, 9], 'm0+m1': [80, 7]}
+  rows = tables.num_examples(results).rows
+  assert rows[1] == ('m0+m1', '80', '7', '7')
+
+
+def test_a_modality_without_a_judge_is_no_target(results):
+  coherence = results['metrics']['coherence']
+  first, *judged = results['data']['modalities']
+  coherence['judged'] = judged
+  del coherence['ceiling'][first]
+  for table in (
+    tables.coherence_matrix(results),
+    tables.coherence_pairs(results),
+  ):
+    assert table.columns[1:] == tuple(f'to {name}' for name in judged)
+  assert tables.mean_ceiling(results) == pytest.approx(
+    np.mean(list(coherence['ceiling'].values()))
+  )

@@ -201,13 +201,6 @@ def test_a_line_is_silent_on_what_nobody_had(split, tmp_path):
   assert np.isfinite(line.metrics['loss'])
 
 
-def test_a_run_with_gaps_resumes_to_the_bit(split, whole, tmp_path):
-  common = {'split': split, 'validation': split, 'gaps': ('m1',)}
-  run(tmp_path, num_steps=5, **common)
-  state, _ = run(tmp_path, **common)
-  assert_bit_equal(state, whole[0])
-
-
 def test_eight_devices_see_the_gaps_that_one_sees(split, whole, tmp_path):
   eight, _ = run(
     tmp_path, split=split, validation=split, gaps=('m1',), mesh=mesh_of(8)
