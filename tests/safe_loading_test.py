@@ -343,7 +343,7 @@ def test_figures_of_results_stay_in_their_folder(tmp_path, monkeypatch):
   (tmp_path / 'run').mkdir()
   with pytest.raises(ValueError, match="got '../evil'"):
     results.write_results(
-      tmp_path / 'run', {'objective': {'preset': 'a'}}, None
+      tmp_path / 'run', {'objective': {'preset': 'a'}}, object()
     )
   assert not list(tmp_path.rglob('*.png'))
 
