@@ -126,7 +126,12 @@ def prepare(
     training=training,
     validation=validation,
     model=model,
-    settings=make_settings(config, model, num_steps, training),
+    settings=make_settings(
+      config,
+      model,
+      num_steps,
+      tuple(training.present) if isinstance(training, Split) else (),
+    ),
     inception=inception,
   )
   for line in (
@@ -157,7 +162,7 @@ def with_numbers(
     workdir=workdir,
     command=command,
     settings=make_settings(
-      config, job.model, job.settings.num_steps, job.training
+      config, job.model, job.settings.num_steps, job.settings.gaps
     ),
   )
 
@@ -253,11 +258,11 @@ def make_settings(
   config: ml_collections.ConfigDict,
   model: Model,
   num_steps: int,
-  training: Split | Streamed | None = None,
+  gaps: Sequence[str] = (),
 ) -> Settings:
   """What training does, by the configuration, in so many steps.
 
-  `training` says which modalities have gaps; None is none.
+  `gaps` are the modalities that some training tuples lack.
   """
   weights = tuple(config.objective.likelihood_weights)
   if not weights and config.objective.weigh_by_size:
@@ -278,7 +283,7 @@ def make_settings(
     checkpoint_every=config.train.checkpoint_every,
     non_finite=config.train.non_finite,
     shard_params=config.train.shard_params,
-    gaps=tuple(training.present) if isinstance(training, Split) else (),
+    gaps=tuple(gaps),
   )
 
 

@@ -55,7 +55,7 @@ def execute(job: Job, interruption: Interruption | None = None) -> None:
   """
   interruption = interruption or Interruption()
   started = results.now()
-  with workdirs.claimed(job.workdir, job.config, job.dataset, job.mode):
+  with claimed(job):
     checkpoints = Checkpoints(
       job.workdir, keep=job.config.train.keep_checkpoints
     )
@@ -69,6 +69,13 @@ def execute(job: Job, interruption: Interruption | None = None) -> None:
         checkpoints.close()
       raise
     checkpoints.close()
+
+
+def claimed(job: Job) -> contextlib.AbstractContextManager[None]:
+  """`workdir.claimed` of a job."""
+  return workdirs.claimed(
+    job.workdir, job.config, job.dataset, job.mode, gaps=job.settings.gaps
+  )
 
 
 def _train(
@@ -150,9 +157,7 @@ def train_members(
   with contextlib.ExitStack() as stack:
     runs = []
     for job in jobs:
-      stack.enter_context(
-        workdirs.claimed(job.workdir, job.config, job.dataset, job.mode)
-      )
+      stack.enter_context(claimed(job))
       keep = job.config.train.keep_checkpoints
       checkpoints = Checkpoints(job.workdir, keep=keep)
       stack.callback(checkpoints.close)

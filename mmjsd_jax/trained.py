@@ -340,7 +340,9 @@ def load(
   like = jax.tree.map(
     lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),
     jax.eval_shape(
-      functools.partial(fresh_state, model, make_settings(config, model, 1))
+      functools.partial(
+        fresh_state, model, make_settings(config, model, 1, data['gaps'])
+      )
     ),
   )
   checkpoints = Checkpoints(folder)

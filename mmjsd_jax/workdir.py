@@ -88,10 +88,13 @@ def claimed(
   config: ml_collections.ConfigDict,
   dataset: Dataset,
   mode: str,
+  *,
+  gaps: Sequence[str] = (),
 ) -> Iterator[None]:
   """Holds the folder for this program alone, with run.json written.
 
-  Of several processes the first one holds it for all.
+  `gaps` are the modalities that some training tuples lack. Of several processes
+  the first one holds it for all.
 
   Raises:
     OSError: another program holds it or has, since `check`, begun another run
@@ -102,7 +105,7 @@ def claimed(
   with contextlib.ExitStack() as stack:
     with hosts.together():
       if hosts.is_first():
-        stack.enter_context(_claimed(workdir, config, dataset, mode))
+        stack.enter_context(_claimed(workdir, config, dataset, mode, gaps))
     yield
 
 
@@ -112,6 +115,7 @@ def _claimed(
   config: ml_collections.ConfigDict,
   dataset: Dataset,
   mode: str,
+  gaps: Sequence[str],
 ) -> Iterator[None]:
   workdir.mkdir(parents=True, exist_ok=True)
   with locked(workdir):
@@ -127,6 +131,7 @@ def _claimed(
         'modalities': list(dataset.modalities),
         'fingerprint': dataset.fingerprint,
         'specs': [to_tree(spec) for spec in dataset.specs],
+        'gaps': list(gaps),
       }
       run = {'config': configuration.to_dict(config), 'data': data}
       write_json(workdir / 'run.json', run)
@@ -163,20 +168,22 @@ def stored_data(workdir: pathlib.Path) -> dict[str, Any]:
   """What the run in `workdir` knows of its data without having them.
 
   Returns:
-    'source' and 'substituted' as of Dataset, 'modalities' in their order.
+    'source' and 'substituted' as of Dataset, 'modalities' in their order, and
+    'gaps', those of them that some training tuples lack.
 
   Raises:
     FileNotFoundError: there is no run.
     ValueError: run.json is damaged, or of a version that stored less.
   """
-  data = _stored_run(workdir)['data']
-  names = data.get('modalities')
-  if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
-    raise ValueError(
-      f'{workdir / "run.json"} must name the modalities in data.modalities; '
-      f'got {names!r}. The training command, given once more, stores them'
-    )
-  return {'substituted': None} | data
+  data = {'substituted': None, 'gaps': []} | _stored_run(workdir)['data']
+  for key in ('modalities', 'gaps'):
+    names = data.get(key)
+    if not (isinstance(names, list) and all(isinstance(n, str) for n in names)):
+      raise ValueError(
+        f'{workdir / "run.json"} must name the modalities in data.{key}; '
+        f'got {names!r}. The training command, given once more, stores them'
+      )
+  return data
 
 
 def stored_specs(

@@ -7,10 +7,12 @@ import pytest
 import scipy.stats
 from flax import linen as nn
 
-from mmjsd_jax import architecture, likelihoods
+import mmjsd_jax
+from mmjsd_jax import architecture, likelihoods, run, step
 from mmjsd_jax import config as configuration
 from mmjsd_jax import job as jobs
 from mmjsd_jax import workdir as workdirs
+from mmjsd_jax.checkpoint import Checkpoints
 from mmjsd_jax.data.custom import make_dataset
 from mmjsd_jax.data.declaration import (
   Declaration,
@@ -220,6 +222,25 @@ def test_a_model_is_made_of_the_runs_folder_without_the_data(tmp_path):
   assert [m[:4] for m in model.modality_list] == [
     m[:4] for m in job.model.modality_list
   ]
+
+
+def test_a_model_of_data_with_gaps_is_loaded_and_used(tmp_path):
+  config, workdir = _config(tmp_path), tmp_path / 'run'
+  values = np.random.default_rng(0).normal(3, 2, (20, 3))
+  values[::2] = np.nan
+  np.savez(tmp_path / 'x.npz', a=values, b=np.zeros((20, 4, 4), np.uint8))
+  job = _prepare(config, workdir)
+  with run.claimed(job):
+    shapes = jax.eval_shape(lambda: step.fresh_state(job.model, job.settings))
+    checkpoints = Checkpoints(workdir)
+    checkpoints.save(
+      jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes),
+      seconds=1.0,
+      loss=2.0,
+    )
+    checkpoints.close()
+  model = mmjsd_jax.load(workdir)
+  np.testing.assert_array_equal(model.encode({'a': values[1::2]}).mean, 0)
 
 
 def test_declared_weights_are_the_objectives(tmp_path):
