@@ -18,7 +18,7 @@ from mmjsd_jax.example_files import (
 )
 from mmjsd_jax.examples import make_examples
 from mmjsd_jax.output_files import ARRAY_SUFFIXES, check_output, write_rows
-from mmjsd_jax.trained import Arrays, Trained
+from mmjsd_jax.trained import Arrays, Trained, check_source
 
 # Of the picture: examples, and draws of each.
 _COLUMNS = 10
@@ -36,6 +36,7 @@ class Generation(NamedTuple):
     targets: modalities that are generated.
     num_samples: draws of each example, or of the prior.
     num_rows: of the output.
+    source: of the latents without examples, as of `Trained.sample`.
     seed: of the draws.
   """
 
@@ -45,6 +46,7 @@ class Generation(NamedTuple):
   targets: tuple[str, ...]
   num_samples: int
   num_rows: int
+  source: str
   seed: int
 
 
@@ -55,6 +57,7 @@ def prepare(
   output: str,
   targets: Sequence[str],
   num_samples: int,
+  source: str,
   seed: int,
 ) -> Generation:
   """Checks all that can be checked before any work is done.
@@ -65,6 +68,7 @@ def prepare(
     output: see Generation.
     targets: modalities; () is all.
     num_samples: draws of each example, or of the prior.
+    source: of the latents without examples, as of `Trained.sample`.
     seed: of the draws.
 
   Raises:
@@ -79,9 +83,14 @@ def prepare(
     raise ValueError(
       f'--targets must be of {model.modalities}; got {", ".join(strange)}'
     )
+  check_source(model, source)
+  if given and source != 'prior':
+    raise ValueError(f'--source={source} must stand without --given')
   file = parse_given(given, model.modalities) if given else None
   num_rows = check_given(file, model.specs) if file else num_samples
-  return Generation(model, file, path, names, num_samples, num_rows, seed)
+  return Generation(
+    model, file, path, names, num_samples, num_rows, source, seed
+  )
 
 
 def execute(job: Generation, check: Callable[[], None]) -> None:
@@ -137,7 +146,7 @@ def _from_prior(
   for first in range(0, job.num_rows, ROWS):
     count = min(ROWS, job.num_rows - first)
     decoded = job.model.sample(
-      job.seed, count, targets=job.targets, first=first
+      job.seed, count, targets=job.targets, first=first, source=job.source
     )
     shown = [] if first else _samples(job.model, decoded)
     yield shown, job.model.as_given(decoded)

@@ -19,7 +19,7 @@ from mmjsd_jax import job as jobs  # noqa: E402
 from mmjsd_jax import workdir as workdirs  # noqa: E402
 from mmjsd_jax.interruption import Stopped, listen  # noqa: E402
 from mmjsd_jax.train import NonFiniteLoss  # noqa: E402
-from mmjsd_jax.trained import CHECKPOINTS  # noqa: E402
+from mmjsd_jax.trained import CHECKPOINTS, SOURCES  # noqa: E402
 
 MODES = ('train_and_evaluate', 'train', 'evaluate', *usage.OPTIONS)
 
@@ -34,12 +34,15 @@ _MODE = flags.DEFINE_enum('mode', MODES[0], MODES, 'What to do.')
 _OPTIONS = (
   flags.DEFINE_string('output', None, 'Where to write; must not exist yet.'),
   flags.DEFINE_string(
-    'given', None, 'generate: [m0+m2=]file.npz or folder; none: from the prior.'
+    'given', None, 'generate: [m0+m2=]file.npz or folder; none: see --source.'
   ),
   flags.DEFINE_string('inputs', None, 'embed: [m0+m2=]file.npz or folder.'),
   flags.DEFINE_list('targets', None, 'generate: modalities. Default: all.'),
   flags.DEFINE_integer(
     'num_samples', None, 'generate: draws, of each example if given.', 1
+  ),
+  flags.DEFINE_enum(
+    'source', None, SOURCES, 'generate without --given: of z. Default: prior.'
   ),
   flags.DEFINE_integer('seed', None, 'generate: of the draws.', 0, 2**32 - 1),
   flags.DEFINE_enum('checkpoint', None, CHECKPOINTS, 'Default: final.'),

@@ -25,8 +25,6 @@ from mmjsd_jax.tables import share
 
 _log = logging.getLogger(__name__)
 
-SAMPLER = 'sampler.npz'  # in the workdir
-
 
 def make_results(
   job: Job,
@@ -125,9 +123,9 @@ def _write_results(
     figures.write_png(png, folder / f'{file_name(name)}.png')
   report.write_report(results, pictures, workdir / 'report.html')
   if sampler is None:
-    (workdir / SAMPLER).unlink(missing_ok=True)
+    (workdir / samplers.FILE).unlink(missing_ok=True)
   else:
-    samplers.save(workdir / SAMPLER, sampler)
+    samplers.save(workdir / samplers.FILE, sampler)
   write_json(workdir / 'results.json', results)
   _tell(results['metrics'])
   _log.info('report: %s', workdir / 'report.html')

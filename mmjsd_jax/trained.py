@@ -23,9 +23,12 @@ from mmjsd_jax import inference
 from mmjsd_jax import workdir as workdirs
 from mmjsd_jax.checkpoint import Checkpoints
 from mmjsd_jax.data.declaration import ModalitySpec
+from mmjsd_jax.evaluation import samplers
 from mmjsd_jax.evaluation.evaluate import encode
 from mmjsd_jax.evaluation.log_likelihood import estimate
+from mmjsd_jax.evaluation.samplers import Sampler
 from mmjsd_jax.examples import Examples, as_given, make_examples, make_specs
+from mmjsd_jax.files import read_json
 from mmjsd_jax.gaussian import Gaussian
 from mmjsd_jax.inference import Posterior
 from mmjsd_jax.job import make_model, make_settings
@@ -34,6 +37,8 @@ from mmjsd_jax.step import fresh_state
 from mmjsd_jax.subsets import parse_subset, subset_name
 
 CHECKPOINTS = ('final', 'best')
+# Where `Trained.sample` draws z from.
+SOURCES = ('prior', 'sampler')
 
 Inputs = Mapping[str, npt.ArrayLike]
 Arrays = dict[str, np.ndarray]
@@ -49,6 +54,8 @@ class Trained(NamedTuple):
     config: of the run.
     data: what run.json says of the data: 'source', 'modalities' and more.
     step: of the checkpoint.
+    sampler: the mixture that an evaluation of this step has fitted; None if
+      there was none.
   """
 
   model: Model
@@ -57,6 +64,7 @@ class Trained(NamedTuple):
   config: ml_collections.ConfigDict
   data: dict[str, Any]
   step: int
+  sampler: Sampler | None = None
 
   @property
   def modalities(self) -> tuple[str, ...]:
@@ -167,21 +175,31 @@ class Trained(NamedTuple):
     *,
     targets: Sequence[str] | None = None,
     first: int = 0,
+    source: str = 'prior',
   ) -> Arrays:
-    """Decoded draws of the prior, the same latents for all modalities.
+    """Decoded draws without inputs, the same latents for all modalities.
 
     Args:
       key: of JAX, or a seed.
       num_samples: N.
       targets: modalities to decode; None is all.
       first: number of the first draw, where there were others before.
+      source: of z: 'prior', or 'sampler', which was fitted to the aggregate
+        posterior; see evaluation/samplers. Styles are always of their prior.
 
     Returns:
       Modality name -> [N, *shape]; see `as_given`.
+
+    Raises:
+      ValueError: another source, or no sampler in the run's folder.
     """
+    check_source(self, source)
     z, styles = self.prior(num_samples).sample(key, first=first)
+    z = z[:, 0]
+    if source == 'sampler':
+      z = self._from_sampler(inference.as_key(key), num_samples, first)
     latents = {name: style[:, 0] for name, style in styles.items()}
-    return self.decode(z[:, 0], latents, targets=targets)
+    return self.decode(z, latents, targets=targets)
 
   def log_likelihood(
     self,
@@ -299,6 +317,16 @@ class Trained(NamedTuple):
       examples.num_examples,
     )
 
+  def _from_sampler(
+    self, key: jax.Array, num_samples: int, first: int
+  ) -> np.ndarray:
+    return inference.in_batches(
+      lambda at: samplers.sample_numbered(
+        key, self.sampler, (first + at).astype(np.uint32)
+      ),
+      num_samples,
+    )
+
   def _targets(self, targets: Sequence[str] | None) -> tuple[str, ...]:
     names = self.modalities if targets is None else tuple(targets)
     if not names or not set(names) <= set(self.modalities):
@@ -358,7 +386,46 @@ def load(
   finally:
     checkpoints.close()
   specs = specs or make_specs(model.modality_list)
-  return Trained(model, state.params, specs, config, data, step)
+  sampler = _stored_sampler(folder, step, model.latent_dim)
+  return Trained(model, state.params, specs, config, data, step, sampler)
+
+
+def check_source(model: Trained, source: str) -> None:
+  """Refuses what z cannot be drawn from.
+
+  Raises:
+    ValueError: another than SOURCES, or no sampler in the run's folder.
+  """
+  if source not in SOURCES:
+    raise ValueError(f'source must be one of {SOURCES}; got {source!r}')
+  if source == 'sampler' and model.sampler is None:
+    raise ValueError(
+      f'source must be a sampler fitted to step {model.step} by an evaluation; '
+      'got a run without one: set config.evaluation.sampler'
+    )
+
+
+def _stored_sampler(
+  folder: pathlib.Path, step: int, latent_dim: int
+) -> Sampler | None:
+  """That of the last evaluation, if it was of this step and fitted one."""
+  path = folder / 'results.json'
+  results = read_json(path) if path.exists() else {}
+  try:
+    if not results or results['training']['step'] != step:
+      return None
+    coherence = results['metrics'].get('coherence', {})
+    fitted = coherence.get('joint_from_sampler')
+    num_components = int(fitted['num_components']) if fitted else 0
+  except (AttributeError, KeyError, TypeError, ValueError):
+    raise ValueError(
+      f'{path} must be as an evaluation writes it; got another content'
+    ) from None
+  if not num_components:
+    return None
+  return samplers.load(
+    folder / samplers.FILE, num_components=num_components, latent_dim=latent_dim
+  )
 
 
 def _check_latents(

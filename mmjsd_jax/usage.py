@@ -21,6 +21,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     'given': '',
     'targets': [],
     'num_samples': 1,
+    'source': 'prior',
     'seed': 0,
     'checkpoint': 'final',
   },

@@ -209,6 +209,7 @@ def test_a_trained_model_is_used_by_its_folder(parse, tmp_path, monkeypatch):
       'output': 'c.npz',
       'targets': ['m1', 'm3'],
       'num_samples': 4,
+      'source': 'prior',
       'seed': 0,
       'checkpoint': 'final',
     },

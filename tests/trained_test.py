@@ -8,12 +8,22 @@ import linear_world
 import numpy as np
 import pytest
 import trained_world
-from trained_world import NAMES, make_inputs, model, small_networks, workdir
+from trained_world import (
+  LATENT_DIM,
+  NAMES,
+  make_inputs,
+  model,
+  small_networks,
+  workdir,
+  write_run,
+)
 
 import mmjsd_jax
 from mmjsd_jax import inference, trained
 from mmjsd_jax.data import text
 from mmjsd_jax.data.declaration import ModalitySpec
+from mmjsd_jax.evaluation import samplers
+from mmjsd_jax.evaluation.samplers import Sampler
 from mmjsd_jax.examples import as_given, make_examples, make_specs
 from mmjsd_jax.files import read_json, write_json
 from mmjsd_jax.snapshot import DamagedCheckpoint
@@ -201,6 +211,60 @@ def test_the_prior_is_decoded_with_styles(model):
     np.testing.assert_allclose(found[name], decoded[name][:, 0], **close)
   later = model.sample(1, 2, targets=['gene'], first=3)
   np.testing.assert_allclose(later['gene'], found['gene'][3:], **close)
+
+
+def _sampler():
+  rng = np.random.default_rng(0)
+  return Sampler(
+    np.array([0.25, 0.75], np.float32),
+    rng.normal(size=(2, LATENT_DIM)).astype(np.float32),
+    rng.normal(size=(2, LATENT_DIM, LATENT_DIM)).astype(np.float32),
+  )
+
+
+def test_a_fitted_sampler_is_drawn_from(model):
+  with pytest.raises(ValueError, match='a sampler fitted to step 4'):
+    model.sample(1, 5, source='sampler')
+  with pytest.raises(ValueError, match=r"one of \('prior', .*; got 'flow'"):
+    model.sample(1, 5, source='flow')
+  model = model._replace(sampler=_sampler())
+  found = model.sample(1, 5, source='sampler')
+  key = inference.as_key(1)
+  z = samplers.sample_numbered(key, model.sampler, np.arange(5, dtype='u4'))
+  _, styles = model.prior(5).sample(1)
+  expected = model.decode(z, {name: x[:, 0] for name, x in styles.items()})
+  close = dict(rtol=1e-4, atol=1e-5)
+  for name in NAMES:
+    np.testing.assert_allclose(found[name], expected[name], **close)
+  later = model.sample(1, 2, targets=['gene'], first=3, source='sampler')
+  np.testing.assert_allclose(later['gene'], found['gene'][3:], **close)
+
+
+def test_numbered_draws_are_of_the_sampler():
+  sampler = _sampler()
+  z = samplers.sample_numbered(
+    jax.random.key(0), sampler, np.arange(4000, dtype='u4')
+  )
+  mean = sampler.weights @ sampler.means
+  covariances = np.einsum('kde,kfe->kdf', sampler.factors, sampler.factors)
+  second = covariances + np.einsum('kd,ke->kde', sampler.means, sampler.means)
+  error = 5 * np.sqrt(np.einsum('k,kdd->d', sampler.weights, second) / 4000)
+  np.testing.assert_array_less(np.abs(z.mean(axis=0) - mean), error)
+
+
+def test_a_sampler_is_of_the_step_that_was_evaluated(tmp_path, small_networks):
+  folder = write_run(tmp_path / 'run')
+  samplers.save(folder / samplers.FILE, _sampler())
+  assert trained.load(folder).sampler is None  # nothing tells of what step
+  block = {'joint_from_sampler': {'num_components': 2}}
+  results = {'training': {'step': 4}, 'metrics': {'coherence': block}}
+  write_json(folder / 'results.json', results)
+  found = trained.load(folder).sampler
+  np.testing.assert_array_equal(found.means, _sampler().means)
+  assert trained.load(folder, 'best').sampler is None
+  write_json(folder / 'results.json', {'training': [4]})
+  with pytest.raises(ValueError, match='as an evaluation writes it'):
+    trained.load(folder)
 
 
 def test_what_is_generated_can_be_given_again(model):

@@ -208,6 +208,9 @@ def test_outputs_that_cannot_be_are_refused(workdir, small_networks, tmp_path):
     'generate', workdir, output=f'{tmp_path}/a', targets=['gene', 'm0']
   )
   assert message == f'--targets must be of {NAMES}; got m0'
+  told = {'output': f'{tmp_path}/a', 'source': 'sampler'}
+  message = _refusal('generate', workdir, **told)
+  assert 'without one: set config.evaluation.sampler' in message
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ MAX_EXAMPLES = 10_000
 # A component's covariance has D (D + 1) / 2 numbers: 131,328 at D = 512, too
 # many to learn from 10,000 examples, and a thousand times as slow as at 16.
 MAX_DIRECTIONS = 64
+FILE = 'sampler.npz'  # in the run's folder
 
 
 class Sampler(NamedTuple):
@@ -84,6 +85,22 @@ def sample(key: jax.Array, sampler: Sampler, num_samples: int) -> jax.Array:
   moved = jnp.einsum('kde,ne->nkd', sampler.factors, noise, precision='highest')
   moved += sampler.means[None]
   return jnp.take_along_axis(moved, component[:, None, None], axis=1)[:, 0]
+
+
+@jax.jit
+def sample_numbered(
+  key: jax.Array, sampler: Sampler, numbers: jax.Array
+) -> jax.Array:
+  """Draws that belong to (key, number), whatever the others. Shape [N, D].
+
+  Args:
+    key: PRNG key, consumed.
+    sampler: what to draw from.
+    numbers: of the draws. uint32 [N].
+  """
+  return jax.vmap(
+    lambda number: sample(jax.random.fold_in(key, number), sampler, 1)[0]
+  )(numbers)
 
 
 def fit_posteriors(
