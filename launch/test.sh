@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes the environment if need be, then runs the checks:
 #
-#   launch/test.sh                       ruff, mypy, shellcheck and all tests
+#   launch/test.sh                       ruff, mypy, shellcheck, docs, all tests
 #   launch/test.sh tests/model_test.py   pytest only, with these arguments
 #
 # See launch/environment.sh for the environment variables. The tests that need
@@ -18,5 +18,6 @@ if [[ $# == 0 ]]; then
   "$python" -m ruff format --check
   "$python" -m mypy
   "$venv/bin/shellcheck" launch/*.sh benchmarks/*.sh .ci/run
+  "$python" -m mkdocs build --strict
 fi
 exec "$python" -m pytest "$@"

@@ -8,8 +8,8 @@ References, beside mmJSD and MoPoE (gaussian.py):
     Learning. NeurIPS 2018.
   MMVAE: Shi, Siddharth, Paige, Torr. Variational Mixture-of-Experts
     Autoencoders for Multi-Modal Deep Generative Models. NeurIPS 2019.
-  Workshop: Sutter, Daunhawer, Vogt. Multimodal Generative Learning on
-    dSprites. 2019 (the early version of mmJSD).
+  Workshop: Sutter, Daunhawer, Vogt. Multimodal Generative Learning Utilizing
+    Jensen-Shannon-Divergence. 2019 (the early version of mmJSD, on dSprites).
   DReG: Tucker, Lawson, Gu, Maddison. Doubly Reparameterized Gradient Estimators
     for Monte Carlo Objectives. ICLR 2019.
 """

@@ -1,11 +1,17 @@
-"""What the README shows works."""
+"""What the README shows works, and what pages name exists."""
 
 import pathlib
 import re
 
 import pytest
 
+from mmjsd_jax import presets
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+DOCS = ROOT / 'docs'
+PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *DOCS.rglob('*.md')]
+TESTS = '\n'.join(path.read_text() for path in ROOT.glob('tests/*_test.py'))
+OBJECTIVES = sorted((DOCS / 'objectives').glob('[!i]*.md'))
 
 
 def test_python_examples_run():
@@ -17,10 +23,29 @@ def test_python_examples_run():
 
 
 def test_links_lead_somewhere():
-  for page in ('README.md', 'CONTRIBUTING.md'):
-    text = (ROOT / page).read_text(encoding='utf-8')
+  for page in PAGES:
+    text = page.read_text(encoding='utf-8')
     for target in re.findall(r'\]\((?!https?:)([^)#]+)', text):
-      assert (ROOT / target).exists(), f'{page}: {target}'
+      assert (page.parent / target).exists(), f'{page}: {target}'
+
+
+def test_files_that_pages_name_exist():
+  name = r'`((?:benchmarks|configs|docs|launch|mmjsd_jax|tests)/[\w/]+\.\w+)'
+  for page in PAGES:
+    for file in re.findall(name, page.read_text(encoding='utf-8')):
+      assert (ROOT / file).exists(), f'{page}: {file}'
+
+
+def test_every_objective_has_a_page():
+  assert {page.stem for page in OBJECTIVES} == set(presets.PRESETS)
+
+
+@pytest.mark.parametrize('page', OBJECTIVES, ids=lambda page: page.stem)
+def test_objectives_name_tests_that_exist(page):
+  rows = re.findall(r'^\|.*\|.*\| `(test_\w+)` \|$', page.read_text(), re.M)
+  assert len(rows) >= 4
+  for name in rows:
+    assert f'def {name}(' in TESTS, name
 
 
 @pytest.mark.parametrize(
