@@ -30,7 +30,8 @@ def test_links_lead_somewhere():
 
 
 def test_files_that_pages_name_exist():
-  name = r'`((?:benchmarks|configs|docs|examples|launch|mmjsd_jax|tests)/[\w/]+\.\w+)'
+  folders = 'benchmarks|configs|docs|examples|launch|mmjsd_jax|tests'
+  name = rf'`((?:{folders})/[\w/]+\.\w+)'
   for page in PAGES:
     for file in re.findall(name, page.read_text(encoding='utf-8')):
       assert (ROOT / file).exists(), f'{page}: {file}'
