@@ -9,6 +9,8 @@ from mmjsd_jax.data.dataset import Dataset, Split, fingerprint
 from mmjsd_jax.evaluation import autoencoder, distances, features
 from mmjsd_jax.evaluation.autoencoder import encoder_features, train_encoder
 
+pytestmark = pytest.mark.whole
+
 SETTINGS = {'num_steps': 150, 'batch_size': 16, 'peak_learning_rate': 1e-2}
 
 

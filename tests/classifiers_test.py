@@ -27,6 +27,8 @@ from mmjsd_jax.evaluation.judges import (
 )
 from mmjsd_jax.modalities.text import to_float
 
+pytestmark = pytest.mark.whole
+
 SETTINGS = {'num_steps': 30, 'batch_size': 16}
 
 

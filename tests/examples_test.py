@@ -10,6 +10,8 @@ from train_world import mesh_of
 
 from mmjsd_jax import job, run
 
+pytestmark = pytest.mark.whole
+
 _EXAMPLES = pathlib.Path(__file__).resolve().parent.parent / 'examples'
 
 

@@ -22,6 +22,8 @@ from mmjsd_jax import export
 from mmjsd_jax.examples import make_examples
 from mmjsd_jax.files import write_json
 
+pytestmark = pytest.mark.whole
+
 _FIXTURES = (model, small_networks, workdir)
 
 

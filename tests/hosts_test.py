@@ -25,7 +25,7 @@ from mmjsd_jax.interruption import Stopped
 from mmjsd_jax.mixture import Mixture
 
 # Two processes wait for each other, the longer the more else the machine does.
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.whole]
 
 
 @pytest.fixture(scope='module')
@@ -169,7 +169,6 @@ def test_strata_are_of_the_whole_batch(key):
   np.testing.assert_array_equal(found, jax.jit(draw)(posterior))
 
 
-@pytest.mark.whole
 def test_processes_change_no_loss(one, two_processes):
   for found in two_processes:
     assert_same_run(found['lines'], one[0])
@@ -178,13 +177,11 @@ def test_processes_change_no_loss(one, two_processes):
       np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.whole
 def test_processes_change_no_metric(one, two_processes):
   assert two_processes[0]['metrics'] == two_processes[1]['metrics']
   assert_same_metrics(two_processes[0]['metrics'], one[2])
 
 
-@pytest.mark.whole
 def test_processes_train_a_population_as_one_process_does(
   two_processes, tmp_path
 ):
@@ -202,7 +199,6 @@ def test_processes_train_a_population_as_one_process_does(
     )
 
 
-@pytest.mark.whole
 def test_processes_leave_out_the_same_steps(two_processes, tmp_path):
   lines, state = hosts_world.train_in(
     tmp_path, mesh_of(1), **hosts_world.SKIPPING
@@ -212,20 +208,17 @@ def test_processes_leave_out_the_same_steps(two_processes, tmp_path):
     assert found['num_skipped'] == state.num_skipped == 2
 
 
-@pytest.mark.whole
 def test_a_streamed_run_goes_on_with_more_processes(two_processes, tmp_path):
   _, lines = blocks_test.run(tmp_path, blocks_test.make_split())
   for found in two_processes:
     assert_same_run(found['streamed_losses'], [line['loss'] for line in lines])
 
 
-@pytest.mark.whole
 def test_a_signal_to_one_process_saves_and_ends_all(two_processes):
   for found in two_processes:
     assert found['errors']['stopped'] == ['saved at step 1 of 6', 143]
 
 
-@pytest.mark.whole
 def test_what_goes_wrong_in_one_process_is_told_by_all(two_processes):
   first, second = (found['errors'] for found in two_processes)
   other = 'OtherFailed: process [1] failed; its log says why'

@@ -10,6 +10,8 @@ import pytest
 
 from mmjsd_jax.evaluation import inception
 
+pytestmark = pytest.mark.whole
+
 _LAYER = 'Mixed_5b.branch1x1'
 
 

@@ -9,6 +9,8 @@ import jax
 import matplotlib
 import pytest
 
+pytestmark = pytest.mark.whole
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 NOTEBOOK = ROOT / 'examples' / 'two_dimensions.ipynb'
 RUN_IT = f'run: python docs/run_notebook.py examples/{NOTEBOOK.name}'

@@ -14,6 +14,8 @@ from mmjsd_jax import step as steps
 from mmjsd_jax.checkpoint import Checkpoints
 from mmjsd_jax.interruption import Interruption, Stopped
 
+pytestmark = pytest.mark.whole
+
 NAMES = [f'beta_{beta}-seed_{seed}' for seed in (0, 1) for beta in (1, 5)]
 ARGV = ['--config=configs/polymnist.py', '--config.population.seed=0:2']
 

@@ -38,6 +38,8 @@ from mmjsd_jax.gaussian import Gaussian
 from mmjsd_jax.modalities import polymnist_image
 from mmjsd_jax.train import NonFiniteLoss
 
+pytestmark = pytest.mark.whole
+
 _LOAD = polymnist.load
 MODES = ('train_and_evaluate', 'train', 'evaluate')
 EMBEDDED = "Scikit-learn's bundled handwritten digits, not MNIST"
@@ -488,6 +490,7 @@ def test_results_have_every_block(finished):
   assert list(results['evaluation']['stages']) == [
     'checkpoint',
     'classifiers',
+    'sampler',
     'encoding',
     'linear probe',
     'linear probe, untrained',

@@ -26,6 +26,8 @@ from mmjsd_jax.evaluation.inception import Inception
 from mmjsd_jax.gaussian import Gaussian
 from mmjsd_jax.model import Modality, Model, pixels_to_float
 
+pytestmark = pytest.mark.whole
+
 NAMES = ('grey', 'pale', 'word')
 WORDS = ('one', 'two')
 
