@@ -27,6 +27,7 @@ def latents(folder, workdir='runs/omics', num_steps=1000):
   """Latents of the test examples, from two of the three views. [70, 8]."""
   views = view('mirna'), view('mrna'), view('protein', splits=('train',))
   settings = config.default()
+  settings.name = 'omics'
   settings.data.name = 'custom'
   settings.data.dir = str(folder)
   settings.data.declaration = Declaration(views, id='dim_0').to_json()

@@ -24,6 +24,7 @@ def latents(folder, workdir='runs/six_views', num_steps=2000):
   views = {name: table[:, :-1] for name, table in tables.items()}
   data = make_dataset(views, labels=tables['fac'][:, -1])
   settings = config.default()
+  settings.name = 'six_views'
   settings.data.name = 'custom'
   settings.model.latent_dim = 8
   settings.train.num_steps = num_steps

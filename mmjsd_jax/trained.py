@@ -400,8 +400,8 @@ def check_source(model: Trained, source: str) -> None:
     raise ValueError(f'source must be one of {SOURCES}; got {source!r}')
   if source == 'sampler' and model.sampler is None:
     raise ValueError(
-      f'source must be a sampler fitted to step {model.step} by an evaluation; '
-      'got a run without one: set config.evaluation.sampler'
+      f'source must be a sampler fitted to step {model.step}; got a run without'
+      ' one: an evaluation fits it, where config.evaluation.sampler is set'
     )
 
 

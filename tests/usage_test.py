@@ -210,7 +210,7 @@ def test_outputs_that_cannot_be_are_refused(workdir, small_networks, tmp_path):
   assert message == f'--targets must be of {NAMES}; got m0'
   told = {'output': f'{tmp_path}/a', 'source': 'sampler'}
   message = _refusal('generate', workdir, **told)
-  assert 'without one: set config.evaluation.sampler' in message
+  assert 'without one: an evaluation fits it' in message
 
 
 @pytest.mark.parametrize(
