@@ -203,7 +203,7 @@ def coherence_by_size(results: Results) -> Table:
   last = _sizes(results)[-1]
   ceiling = share(mean_ceiling(results))
   return Table(
-    'Share of generated images that a classifier assigns to the class of the '
+    'Share of generated samples that a classifier assigns to the class of the '
     'inputs, averaged over subsets of a size and all modalities not in '
     'the subset. Outputs agree: share of draws whose generated modalities all '
     'show one class, right or wrong.',

@@ -21,6 +21,7 @@ _NAMES = ('chromium', 'chromium-browser', 'google-chrome')
 
 # Two frames with the report, 390 pixels wide, and what is found in them.
 _PAGE = """<!DOCTYPE html>
+<meta charset="utf-8">
 <iframe id="light" width="390" height="800" srcdoc="{report}"></iframe>
 <iframe id="dark" width="390" height="800" style="color-scheme: dark"
  srcdoc="{report}"></iframe>
@@ -179,8 +180,8 @@ def test_a_pressed_heading_sorts_its_table(opened, column):
   assert after == before
   assert said == ['ascending', 'descending', None]
   assert bool(absent) == (column == 'numbers')
-  assert any('±' in cell for cell in before) == (column == 'errors')
+  assert any(' ± ' in cell for cell in before) == (column == 'errors')
 
 
 def _number(cell: str) -> float:
-  return float(cell.split(' ±')[0].replace(',', ''))
+  return float(cell.split(' ± ')[0].replace(',', ''))
