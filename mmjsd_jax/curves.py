@@ -110,6 +110,7 @@ def loss_figure(runs: Mapping[str, Results]) -> bytes:
       charts.say_missing(axes)
     else:
       axes.set_xscale('log')
+      axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 3)))
       axes.xaxis.set_major_formatter(ticker.FuncFormatter(_count))
       axes.xaxis.set_minor_formatter(ticker.NullFormatter())
   _legend(figure, panels)

@@ -5,6 +5,7 @@ Everything is escaped, images are embedded, and nothing is fetched.
 """
 
 import base64
+import hashlib
 import os
 import pathlib
 from collections.abc import Mapping
@@ -20,7 +21,9 @@ Figure = str | os.PathLike[str] | bytes
 
 SCHEMA = 1
 
+_FOLDER = pathlib.Path(__file__).parent
 _TEMPLATE = 'report_template.html'
+_SCRIPT = 'report_sort.js'
 _PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
 
 _OBJECTIVES = {
@@ -124,19 +127,22 @@ def render(
   if schema != SCHEMA:
     raise ValueError(f'expected results of schema {SCHEMA}, got {schema!r}')
   environment = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
+    loader=jinja2.FileSystemLoader(_FOLDER),
     autoescape=True,
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
   )
   preset = results['objective']['preset']
+  script = (_FOLDER / _SCRIPT).read_text(encoding='utf-8')
   return environment.get_template(_TEMPLATE).render(
     name=results['name'],
     version=results['version'],
     preset=preset,
     objective_title=_OBJECTIVES.get(preset, preset),
-    finished=results['finished'],
+    finished=_time(results['finished']),
+    script=script,
+    script_hash=_hash(script),
     substitutions=results['substitutions'],
     cards=_cards(results),
     meaning=_meaning(results),
@@ -189,6 +195,17 @@ def render(
     ),
     definitions=_DEFINITIONS,
   )
+
+
+def _hash(script: str) -> str:
+  """What a content security policy allows a script by."""
+  digest = hashlib.sha256(script.encode()).digest()
+  return 'sha256-' + base64.b64encode(digest).decode('ascii')
+
+
+def _time(written: str) -> str:
+  """A time of results.json, ISO 8601, for reading."""
+  return written.replace('T', ' ').replace('+00:00', ' UTC')
 
 
 def _left_out(results: Results) -> Mapping[str, str]:
@@ -397,7 +414,8 @@ def _run(results: Results) -> Table:
     ('checkpoint evaluated', f'step {count(training.get("checkpoint_step"))}'),
     ('device', tables.device(results['environment'])),
     ('run again', _determinism(results['environment'])),
-    ('started, finished', f'{results["started"]}, {results["finished"]}'),
+    ('started', _time(results['started'])),
+    ('finished', _time(results['finished'])),
     ('command', results['command']),
     ('working directory', results['workdir']),
     ('program', f'mmjsd_jax {results["version"]}'),
@@ -594,13 +612,17 @@ _CAPTIONS = {
     'of input modalities',
     'Lines: means over subsets of a '
     'size; faint dots: the subsets themselves. Higher is better in all three. '
-    'Stars are published means: solid where the protocol matches, hollow where '
-    'only a background image differs. The three panels of MoPoE, Figure 3.',
+    'Stars, where there are any, are published means: solid where the protocol '
+    'matches, hollow where only a background image differs. A line that rises '
+    'says that more inputs help. The three panels of MoPoE, Figure 3.',
   ),
   'loss': (
     'Training loss and its terms against steps',
-    'In nats per example; logarithmic in steps. The loss weighs the '
-    'regulariser by beta, so it is not the sum of the two other panels.',
+    'In nats per example; logarithmic in steps. The loss should fall and the '
+    'log-likelihood rise until both are level; a dotted loss is that of the '
+    'validation set: where it turns up, the model overfits. The regulariser '
+    'often rises first, as latents come into use. The loss weighs it by beta, '
+    'so it is not the sum of the two other panels.',
   ),
 }
 

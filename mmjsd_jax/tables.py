@@ -5,6 +5,7 @@ the cell 'missing': it is never left out and never zero.
 """
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, TypeGuard
 
@@ -14,6 +15,9 @@ Results = Mapping[str, Any]
 
 MISSING = 'missing'
 NOT_APPLICABLE = '-'
+
+# With what `share` and its like append, or '(all)': '-7,012.3 ± 12.3'.
+_NUMBER = re.compile(r'[-+]?\d[\d,]*(\.\d+)?(e[-+]?\d+)?( ±.*| \(.*)?$')
 
 
 class Table(NamedTuple):
@@ -28,6 +32,16 @@ class Table(NamedTuple):
   caption: str
   columns: tuple[str, ...]
   rows: tuple[tuple[str, ...], ...]
+
+  def has_words(self) -> list[bool]:
+    """Whether a column has cells that are no numbers, column by column."""
+    known = (MISSING, NOT_APPLICABLE)
+    return [
+      any(
+        row[i] not in known and not _NUMBER.match(row[i]) for row in self.rows
+      )
+      for i in range(len(self.columns))
+    ]
 
 
 def share(value: float | None, error: float | None = None) -> str:
@@ -189,7 +203,7 @@ def coherence_by_size(results: Results) -> Table:
   last = _sizes(results)[-1]
   ceiling = share(mean_ceiling(results))
   return Table(
-    'Share of generated images that a classifier assigns to the class of the '
+    'Share of generated samples that a classifier assigns to the class of the '
     'inputs, averaged over subsets of a size and all modalities not in '
     'the subset. Outputs agree: share of draws whose generated modalities all '
     'show one class, right or wrong.',
@@ -240,7 +254,7 @@ def coherence_matrix(results: Results) -> Table:
   return Table(
     'Conditional coherence from one modality (row) to another (column); from '
     'all modalities, the column among them.',
-    ('', *(f'to {name}' for name in names)),
+    ('inputs', *(f'to {name}' for name in names)),
     tuple(rows),
   )
 

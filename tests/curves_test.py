@@ -126,6 +126,23 @@ def test_the_loss_is_drawn_as_recorded(
   assert len(_line(likelihood, 'run')) == len(history)
 
 
+@pytest.mark.parametrize('last', [6000, 70_000])
+def test_steps_are_named_more_than_once(drawn, results, last):
+  results['training']['history'] = [
+    {'step': step, 'loss': 1.0} for step in (250, last)
+  ]
+  curves.loss_figure({'run': results})
+  axis = drawn[0].axes[0].xaxis
+  axis.axes.set_xlim(250, last)
+  names = [
+    axis.get_major_formatter()(place)
+    for place in axis.get_majorticklocs()
+    if 250 <= place <= last
+  ]
+  expected = ['300', '1k', '3k', '10k', '30k']
+  assert names == expected[: len(names)] and len(names) > 2
+
+
 def test_charts_are_png_and_leave_no_global_state(results: dict[str, Any]):
   before = dict(matplotlib.rcParams)
   first = curves.curves_figure({'run': results})

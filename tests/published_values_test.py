@@ -107,8 +107,10 @@ def test_the_random_column_of_mmjsd_is_explained():
   assert 0.1**2 + 0.9**2 == pytest.approx(0.82)
 
 
-def test_the_file_is_packaged():
+def test_files_that_are_no_code_are_packaged():
   text = (_ROOT / 'pyproject.toml').read_text(encoding='utf-8')
   patterns = tomllib.loads(text)['tool']['setuptools']['package-data']['*']
-  path = pathlib.PurePath('published_values.json')
-  assert any(path.match(pattern) for pattern in patterns)
+  files = {p.name: p for p in (_ROOT / 'mmjsd_jax').iterdir() if p.is_file()}
+  assert {'published_values.json', 'report_sort.js'} <= files.keys()
+  for path in files.values():
+    assert path.suffix == '.py' or any(map(path.match, patterns)), path

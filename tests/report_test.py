@@ -1,5 +1,7 @@
 """The report holds every number and notice, and nothing but itself."""
 
+import base64
+import hashlib
 import html.parser
 import json
 import pathlib
@@ -64,9 +66,34 @@ def test_report_is_self_contained(results: dict[str, Any]):
   images = [attributes for tag, attributes in page.tags if tag == 'img']
   assert len(images) == len(names)
   assert all(image['alt'] for image in images)
-  known = {'script', 'link', 'iframe', 'object', 'video', 'base'}
+  known = {'link', 'iframe', 'object', 'video', 'base'}
   assert known.isdisjoint(tag for tag, _ in page.tags)
   assert not re.search(r'url\(|@import|https?://', text)
+
+
+def test_no_script_runs_but_the_one_that_sorts(results: dict[str, Any]):
+  text = report.render(results, {})
+  scripts = re.findall('<script(.*?)>(.*?)</script>', text, re.DOTALL)
+  ((attributes, script),) = scripts
+  digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+  assert attributes == '' and 'aria-sort' in script
+  assert text.count(f"script-src 'sha256-{digest}'\">") == 1
+
+
+def test_tables_sort_if_they_have_rows_and_are_no_list_of_settings(
+  results: dict[str, Any],
+):
+  found = re.findall(
+    '<table(.*?)>.*?<th scope="col".*?>(.*?)<.*?<tbody>(.*?)</tbody>',
+    report.render(results, {}),
+    re.DOTALL,
+  )
+  kinds = {('sorts' in a, h in ('what', 'key')) for a, h, _ in found}
+  assert kinds == {(True, False), (False, True), (False, False)}
+  for attributes, heading, rows in found:
+    is_list = heading in ('what', 'key')
+    expected = rows.count('<tr>') > 1 and not is_list
+    assert ('class="sorts"' in attributes) == expected
 
 
 def test_everything_is_escaped(results: dict[str, Any]):
@@ -77,7 +104,7 @@ def test_everything_is_escaped(results: dict[str, Any]):
   results['name'] = evil
   results['data']['source'] = evil
   text = report.render(results, {evil: _PNG}, captions={evil: evil})
-  assert '<script' not in text
+  assert text.count('<script') == 1  # the page's own
   assert text.count('&lt;script&gt;') >= 6
 
 

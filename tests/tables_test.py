@@ -63,6 +63,22 @@ def test_durations(seconds: Any, expected: str):
   assert tables.duration(seconds) == expected
 
 
+@pytest.mark.parametrize(
+  ('cells', 'expected'),
+  [
+    (('-7,012.3 ± 12.3', '0.01', '1e-05'), False),
+    (('1', '2', '3 (all)'), False),
+    (('-', 'missing', '0.5'), False),
+    (('0.5', 'all'), True),
+    (('3d_view', '0.5'), True),
+    (('1.5 s',), True),
+  ],
+)
+def test_a_column_has_words_or_numbers(cells: tuple[str, ...], expected: bool):
+  table = tables.Table('', ('name', 'x'), tuple(('m0', c) for c in cells))
+  assert table.has_words() == [True, expected]
+
+
 def test_relative_coherence_divides_every_pair_by_its_targets_ceiling(
   results: dict[str, Any],
 ):
