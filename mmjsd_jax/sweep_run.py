@@ -17,6 +17,7 @@ import jax
 from mmjsd_jax import (
   __version__,
   ablation,
+  comparisons,
   figures,
   gap_curves,
   grid,
@@ -193,6 +194,13 @@ def _place(
   return measured.place(point.name, point.settings, config, sweep.axis, results)
 
 
+def _placed(plan: Plan, outcomes: dict[str, Outcome]) -> list[Measured]:
+  return [
+    _place(plan.sweep, point, outcomes[point.name].results)
+    for point in plan.points
+  ]
+
+
 def _check_workdir(workdir: pathlib.Path, sweep: Sweep) -> None:
   """Refuses a folder that holds anything but this sweep."""
   if not workdir.exists():
@@ -304,6 +312,10 @@ def _write_json(plan: Plan, outcomes: dict[str, Outcome]) -> None:
     'axis': sweep.axis,
     'figures': list(sweep.figures),
     'points': [_entry(point, outcomes[point.name]) for point in plan.points],
+    'comparisons': [
+      comparisons.entry(compared)
+      for compared in comparisons.compare(_placed(plan, outcomes))
+    ],
   }
   write_json(plan.workdir / 'sweep.json', tree)
 
@@ -322,9 +334,7 @@ def _entry(point: Point, outcome: Outcome) -> dict[str, Any]:
 
 def _write_page(plan: Plan, outcomes: dict[str, Outcome]) -> None:
   sweep = plan.sweep
-  points = [
-    _place(sweep, point, outcomes[point.name].results) for point in plan.points
-  ]
+  points = _placed(plan, outcomes)
   pictures: dict[str, str] = {}
   if any(point.results for point in points):
     for name in sweep.figures:
