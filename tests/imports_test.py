@@ -110,6 +110,7 @@ TABLE = (
   Entry('comparisons', ()),
   Entry('charts', ('matplotlib',)),
   Entry('curves', ('numpy', 'matplotlib')),
+  Entry('printed_points', ('matplotlib',)),
   Entry('sweep_curves', ('matplotlib',)),
   Entry('trade_off', ('matplotlib',)),
   Entry('ablation', ('matplotlib',)),
