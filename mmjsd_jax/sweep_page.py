@@ -65,6 +65,7 @@ def page(
   figures: Mapping[str, str],
   errors: Mapping[str, str],
   command: str,
+  states: Mapping[str, str],
 ) -> str:
   """The Markdown page.
 
@@ -75,8 +76,16 @@ def page(
     figures: path of a picture, relative to the page, to its caption.
     errors: name of a point that failed to why.
     command: what made the page, and goes on with what is missing.
+    states: name of a point to what it is at, while the sweep goes on.
   """
   parts = [f'# {title}', f'```\n{command}\n```']
+  if states:
+    rows = tuple(states.items())
+    parts += [
+      '## Under way',
+      'The figures are drawn when all points have been run.',
+      pages.markdown(Table('', ('point', 'state'), rows)),
+    ]
   if errors:
     parts += [
       '## Missing',

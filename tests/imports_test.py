@@ -133,8 +133,11 @@ TABLE = (
   Entry('export', (*_MATHS, 'safetensors')),
   Entry('usage', ()),
   Entry('run', ('jax',)),
+  Entry('live_table', ()),
+  Entry('companions', ()),
+  Entry('sweep_files', ()),
   Entry('sweep_run', ('jax',)),
-  Entry('population', ('jax', 'ml_collections')),
+  Entry('population', ('ml_collections',)),
   Entry('main', ('jax', 'absl', 'ml_collections')),
   Entry('sweep', ('absl',)),
 )

@@ -37,6 +37,7 @@ def _page(points, **changes):
     'figures': {'figures/a.png': 'Caption.'},
     'errors': {},
     'command': 'the command',
+    'states': {},
   }
   return sweep_page.page(**arguments | changes)
 
