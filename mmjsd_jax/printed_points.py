@@ -73,7 +73,7 @@ def along(
 def against_likelihood(
   points: Sequence[Measured], pair: str = ''
 ) -> list[Printed]:
-  """Coherence over log p(X), where one paper prints both of a model.
+  """Coherence over log p(X), where a paper prints both of a model.
 
   Args:
     points: as of `along`.
@@ -84,8 +84,8 @@ def against_likelihood(
   found = []
   for model, preset in _models(points).items():
     paper, heights = _row('coherence', model)
-    other, widths = _row('log_likelihood', model)
-    if coherence in heights and likelihood in widths and paper == other:
+    _, widths = _row('log_likelihood', model)  # of the same paper
+    if coherence in heights and likelihood in widths:
       point = Printed(preset, widths[likelihood], heights[coherence], paper)
       found.append(point)
   return found

@@ -1,5 +1,6 @@
 """Points of a sweep that are trained as a population are their solo runs."""
 
+import contextlib
 import json
 
 import jax
@@ -43,11 +44,28 @@ def solo(tmp_path, unmeasured):
   return population_test._state(tmp_path / 'solo')
 
 
-def test_in_turn_a_point_is_its_solo_run_bit_for_bit(tmp_path, solo):
+def test_in_turn_a_point_is_its_solo_run_bit_for_bit(
+  tmp_path, solo, monkeypatch
+):
+  told = []
+  monkeypatch.setattr(
+    sweep_run.live_table,
+    'shown',
+    lambda: contextlib.nullcontext(lambda *words: told.append(words)),
+  )
   outcomes = sweep_run.execute(_plan(tmp_path / 's'))
   assert [outcome.status for outcome in outcomes.values()] == ['computed'] * 2
   state = population_test._state(tmp_path / 's' / NAMES[1])
   train_world.assert_bit_equal(solo, state)
+  states = [said.partition(':')[0] for name, said in told if name == NAMES[1]]
+  assert states == [
+    'waiting',
+    'training, step 2 of 4',
+    'training, step 4 of 4',
+    'evaluating',
+    states[-1],
+  ]
+  assert states[-1].startswith('done; joint coherence 0.05')
 
 
 def test_together_it_goes_on_and_is_its_solo_run_to_rounding(
