@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the environment if need be, then runs all points of a sweep in turn:
+# Makes the environment if need be, then runs all points of a sweep:
 #
 #   launch/sweep.sh --config=configs/sweeps/mst_beta.py [--workdir=...]
 #

@@ -6,15 +6,16 @@ from matplotlib import axes as mpl_axes
 from matplotlib import figure as mpl_figure
 from matplotlib import ticker
 
-from mmjsd_jax import charts, measured, sweep_curves, tables
+from mmjsd_jax import charts, measured, printed_points, sweep_curves, tables
 from mmjsd_jax.measured import AXES, Axis, Measured, Spread
 from mmjsd_jax.paper_columns import FEATURES
+from mmjsd_jax.printed_points import Printed
 from mmjsd_jax.sweep_curves import DASHES, Chart, LimitsFn
 from mmjsd_jax.tables import Results, get
 
-# Title, unit, numbers of inputs, measure and limits of a panel.
+# Title, unit, numbers of inputs, measure, limits and what papers print of it.
 _Panel = tuple[
-  str, str, range, Callable[[Results, int], float | None], LimitsFn
+  str, str, range, Callable[[Results, int], float | None], LimitsFn, str
 ]
 
 
@@ -40,6 +41,7 @@ def ablation(points: Sequence[Measured], axis: str) -> dict[str, Chart]:
       range(1, num + 1),
       measured.probe,
       lambda results: {'chance': get(results, 'metrics', 'probe', 'chance')},
+      'probe',
     ),
     (
       'Coherence',
@@ -50,6 +52,7 @@ def ablation(points: Sequence[Measured], axis: str) -> dict[str, Chart]:
         'chance': get(results, 'metrics', 'coherence', 'chance'),
         'ceiling': tables.mean_ceiling(results),
       },
+      'coherence',
     ),
     (
       'Quality of samples',
@@ -57,9 +60,11 @@ def ablation(points: Sequence[Measured], axis: str) -> dict[str, Chart]:
       range(num),
       measured.quality,
       lambda results: {'ceiling': measured.quality_ceiling(results)},
+      '',  # of other features
     ),
   )
-  for axes, (title, unit, sizes, read_fn, limits_fn) in zip(
+  drawn: list[Printed] = []
+  for axes, (title, unit, sizes, read_fn, limits_fn, quantity) in zip(
     figure.subplots(1, 3), panels, strict=True
   ):
     axes.set_title(title, fontsize=13, loc='left', fontweight='bold')
@@ -76,6 +81,10 @@ def ablation(points: Sequence[Measured], axis: str) -> dict[str, Chart]:
     axes.set_ylim(-0.02, 1.04)
     sweep_curves.say_missing(axes, len(points) * len(sizes) - sum(lines))
     sweep_curves.draw_limits(axes, points, limits_fn)
+    for size in sizes if quantity else ():
+      printed = printed_points.along(points, axis, quantity, size)
+      printed_points.draw(axes, printed, str(size))
+      drawn += printed
   sweep_curves.legend(figure, points, num)
   number = {'beta': 1, 'style_dim': 3, 'prior_weight': 4}[axis]
   caption = (
@@ -87,6 +96,8 @@ def ablation(points: Sequence[Measured], axis: str) -> dict[str, Chart]:
     'mean over seeds, its bar is the standard deviation. Dotted lines: what '
     'chance has, and the ceiling, which is what real data score; in the middle '
     'panel both are those of conditional coherence.'
+    + printed_points.about(drawn, ('probe', 'coherence'))
+    + (' Beside a star stands the number of inputs.' if drawn else '')
   )
   return {f'ablation_{axis}': Chart(charts.figure_png(figure), caption)}
 

@@ -114,6 +114,13 @@ def points(
   return list(found.values())
 
 
+def population(point: Point) -> str:
+  """Of equal name are points that a population may be of, and no others."""
+  free = configuration.POPULATION_KEYS.values()
+  shared = {k: v for k, v in point.settings.items() if k not in free}
+  return '-'.join(_name(*item) for item in shared.items()) or 'all'
+
+
 def command(sweep: Sweep, point: Point, workdir: pathlib.Path) -> str:
   """What runs this point alone, from the same folder."""
   flags = [f'config={sweep.base}']

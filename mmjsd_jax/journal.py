@@ -14,6 +14,7 @@ import pathlib
 import platform
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from tensorboardX.proto.event_pb2 import Event, SessionLog
@@ -38,6 +39,7 @@ class Journal:
     first_step: int,
     num_steps: int,
     name: str = '',
+    tell_fn: Callable[[str, str], None] | None = None,
   ):
     """Opens the files of `workdir` to go on behind `first_step`.
 
@@ -46,6 +48,8 @@ class Journal:
       first_step: lines up to this one are kept.
       num_steps: of the whole run.
       name: tells the run from others in the terminal.
+      tell_fn: told (name of the folder, how far it is), in place of a line or
+        a bar in the terminal.
     """
     if not hosts.is_first():
       return
@@ -61,7 +65,8 @@ class Journal:
     self._num_steps = num_steps
     self._prefix = f'{name}, ' if name else ''
     self._bar = None
-    if sys.stderr.isatty():
+    self._tell_fn = tell_fn
+    if tell_fn is None and sys.stderr.isatty():
       self._bar = tqdm(
         desc=name or None,
         total=num_steps,
@@ -101,7 +106,10 @@ class Journal:
   def _tell(self, progress: Progress) -> None:
     rate = f'{progress.samples_per_second:.0f} samples/s'
     loss = f'loss {progress.metrics["loss"]:.1f}'
-    if self._bar is not None:
+    if self._tell_fn is not None:
+      where = f'training, step {progress.step} of {self._num_steps}'
+      self._tell_fn(self._path.parent.name, f'{where}: {loss}')
+    elif self._bar is not None:
       self._bar.set_postfix_str(f'{loss}, {rate}', refresh=False)
       self._bar.update(progress.step - self._bar.n)
     else:

@@ -36,6 +36,7 @@ class Measured(NamedTuple):
     preset: the objective's.
     x: its value on the axis.
     results: contents of results.json; None for a point that is missing.
+    others: what varies beside the axis, the objective and the seed.
   """
 
   name: str
@@ -43,6 +44,7 @@ class Measured(NamedTuple):
   preset: str
   x: float
   results: Results | None
+  others: str = ''
 
 
 class Spread(NamedTuple):
@@ -124,13 +126,15 @@ def place(
   preset = config['objective']['preset']
   samples = config['objective']['change']['num_samples']
   samples = samples or objectives.PRESETS[preset].num_samples
-  others = (
+  others = ', '.join(
     f'{key.rpartition(".")[2]} {value}'
     for key, value in settings.items()
     if key not in (*AXES[axis].keys, 'objective.preset', 'seed')
   )
-  curve = ', '.join((experiments.TITLES[preset].format(samples), *others))
-  return Measured(name, curve, preset, AXES[axis].read_fn(config), results)
+  curve = experiments.TITLES[preset].format(samples)
+  curve += f', {others}' if others else ''
+  x = AXES[axis].read_fn(config)
+  return Measured(name, curve, preset, x, results, others)
 
 
 def curves(
@@ -156,13 +160,20 @@ def spread(
   points: Iterable[Measured], read_fn: Callable[[Results], Any]
 ) -> Spread:
   """What `read_fn` reads in the points' results, over the seeds."""
-  read = (read_fn(point.results) for point in points if point.results)
-  found = [value for value in read if tables.is_number(value)]
+  found = numbers(points, read_fn)
   return Spread(
     statistics.fmean(found) if found else None,
     statistics.stdev(found) if len(found) > 1 else None,
     len(found),
   )
+
+
+def numbers(
+  points: Iterable[Measured], read_fn: Callable[[Results], Any]
+) -> list[float]:
+  """The numbers themselves, without those that were not measured."""
+  read = (read_fn(point.results) for point in points if point.results)
+  return [value for value in read if tables.is_number(value)]
 
 
 def probe(results: Results, num_inputs: int) -> float | None:

@@ -4,7 +4,7 @@ import contextlib
 import functools
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 
@@ -37,16 +37,23 @@ from mmjsd_jax.train import (
 
 _log = logging.getLogger(__name__)
 
+# (name of a run's folder, what it is at) of a run that is watched.
+TellFn = Callable[[str, str], None]
 # Times that the learning rate is lowered from one checkpoint.
 MAX_HALVED = 8
 
 
-def execute(job: Job, interruption: Interruption | None = None) -> None:
+def execute(
+  job: Job,
+  interruption: Interruption | None = None,
+  tell_fn: TellFn | None = None,
+) -> None:
   """Trains and evaluates as the job's mode says; the workdir is locked.
 
   Args:
     job: what to do.
     interruption: asked where work can stop. None: nothing interrupts.
+    tell_fn: told what the run is at, in place of lines of progress.
 
   Raises:
     NonFiniteLoss: training diverged.
@@ -61,8 +68,10 @@ def execute(job: Job, interruption: Interruption | None = None) -> None:
     )
     try:
       if job.mode != 'evaluate':
-        _train(job, checkpoints, interruption)
+        _train(job, checkpoints, interruption, tell_fn)
       if job.mode != 'train':
+        if tell_fn is not None:
+          tell_fn(job.workdir.name, 'evaluating')
         _evaluate(job, checkpoints, started, interruption)
     except BaseException:
       with contextlib.suppress(OSError):  # the first error is told
@@ -79,13 +88,16 @@ def claimed(job: Job) -> contextlib.AbstractContextManager[None]:
 
 
 def _train(
-  job: Job, checkpoints: Checkpoints, interruption: Interruption
+  job: Job,
+  checkpoints: Checkpoints,
+  interruption: Interruption,
+  tell_fn: TellFn | None,
 ) -> None:
   """Trains to the end; where told so, restores and lowers the rate."""
   num_halved, restored = 0, None
   while True:
     try:
-      return _train_on(job, checkpoints, interruption, 0.5**num_halved)
+      return _train_on(job, checkpoints, interruption, tell_fn, 0.5**num_halved)
     except NonFiniteLoss as error:
       if job.settings.non_finite != 'restore':
         raise
@@ -108,6 +120,7 @@ def _train_on(
   job: Job,
   checkpoints: Checkpoints,
   interruption: Interruption,
+  tell_fn: TellFn | None,
   rate_factor: float,
 ) -> None:
   mesh = make_mesh()
@@ -123,7 +136,10 @@ def _train_on(
   if first_step:
     _log.info('going on from step %d', first_step)
   journal = Journal(
-    job.workdir, first_step=first_step, num_steps=job.settings.num_steps
+    job.workdir,
+    first_step=first_step,
+    num_steps=job.settings.num_steps,
+    tell_fn=tell_fn,
   )
   try:
     for progress in train(
@@ -142,9 +158,16 @@ def _train_on(
 
 
 def train_members(
-  jobs: Sequence[Job], interruption: Interruption
+  jobs: Sequence[Job],
+  interruption: Interruption,
+  tell_fn: TellFn | None = None,
 ) -> dict[int, NonFiniteLoss]:
   """Trains together jobs that differ in plain numbers alone.
+
+  Args:
+    jobs: to train.
+    interruption: asked where work can stop.
+    tell_fn: of `execute`.
 
   Returns:
     Index of a member that had to be taken out to why.
@@ -174,6 +197,7 @@ def train_members(
           first_step=first_step,
           num_steps=job.settings.num_steps,
           name=job.workdir.name,
+          tell_fn=tell_fn,
         )
       )
       stack.callback(journals[-1].close)

@@ -1,9 +1,9 @@
 """The command: python -m mmjsd_jax.sweep --config=configs/sweeps/<figure>.py.
 
-Trains and evaluates one model in many settings, in turn, and draws the figure
-of a paper that compares them. A point whose results are there is kept, one
-that was interrupted goes on from its checkpoint, and one that fails does not
-stop the others.
+Trains and evaluates one model in many settings, as populations where possible
+and in turn otherwise, and draws the figure of a paper that compares them. A
+point whose results are there is kept, one that was interrupted goes on from its
+checkpoint, and one that fails does not stop the others.
 """
 
 import sys

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmjsd_jax import measured, pages, tables
+from mmjsd_jax import comparisons, intervals, measured, pages, tables
 from mmjsd_jax.measured import AXES, Measured
 from mmjsd_jax.paper_columns import FEATURES
 from mmjsd_jax.tables import MISSING, Table
@@ -33,12 +33,27 @@ def table(points: Sequence[Measured], axis: str) -> Table:
         )
       )
   return Table(
-    'Mean ± standard deviation over runs that differ in the seed. Quality is '
+    'Mean ± standard deviation over runs that differ in the seed'
+    f'{_about_intervals(points)}. Quality is '
     "the papers' average precision of generated images (PRD on "
     f'{FEATURES}) over that of a perfect generator; log p(X) is in nats per '
     'example, by importance sampling. "missing" was not measured.',
     ('model', AXES[axis].label, 'runs', *columns),
     tuple(rows),
+  )
+
+
+def _about_intervals(points: Sequence[Measured]) -> str:
+  most = max(
+    sum(point.results is not None for point in group)
+    for values in measured.curves(points).values()
+    for group in values.values()
+  )
+  if most < intervals.MIN_VALUES:
+    return f'; fewer than {intervals.MIN_VALUES} seeds have no interval'
+  return (
+    f', and the {intervals.LEVEL:.0%} percentile bootstrap interval of the '
+    f'mean, from {intervals.MIN_VALUES} seeds on; of few seeds it is too narrow'
   )
 
 
@@ -50,6 +65,7 @@ def page(
   figures: Mapping[str, str],
   errors: Mapping[str, str],
   command: str,
+  states: Mapping[str, str],
 ) -> str:
   """The Markdown page.
 
@@ -60,8 +76,16 @@ def page(
     figures: path of a picture, relative to the page, to its caption.
     errors: name of a point that failed to why.
     command: what made the page, and goes on with what is missing.
+    states: name of a point to what it is at, while the sweep goes on.
   """
   parts = [f'# {title}', f'```\n{command}\n```']
+  if states:
+    rows = tuple(states.items())
+    parts += [
+      '## Under way',
+      'The figures are drawn when all points have been run.',
+      pages.markdown(Table('', ('point', 'state'), rows)),
+    ]
   if errors:
     parts += [
       '## Missing',
@@ -70,6 +94,11 @@ def page(
       '\n'.join(f'- `{name}`: {why}' for name, why in errors.items()),
     ]
   parts += ['## Table', pages.markdown(table(points, axis))]
+  if compared := comparisons.compare(points):
+    parts += [
+      '## Objectives compared',
+      pages.markdown(comparisons.table(compared, axis)),
+    ]
   if figures:
     parts.append('## Figures')
     for path, caption in figures.items():
@@ -124,4 +153,6 @@ def _cell(
   # Rounded, since equal numbers may differ from their mean in the last bit.
   std = None if spread.std is None else round(spread.std, 4)
   text = format_fn(spread.mean, std)
+  if interval := intervals.bootstrap(measured.numbers(group, read_fn)):
+    text += f' [{", ".join(map(format_fn, interval))}]'
   return text if spread.num == done else f'{text} (n = {spread.num})'

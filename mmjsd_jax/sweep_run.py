@@ -1,80 +1,40 @@
-"""The points of a sweep, run in turn, and the files about all of them.
+"""The points of a sweep, run; those that can be as populations.
 
 In the workdir stand, beside a folder for every point, sweep.json, sweep.md and
 figures/.
 """
 
 import contextlib
-import functools
 import logging
 import pathlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
 
 import jax
 
 from mmjsd_jax import (
-  __version__,
-  ablation,
-  figures,
-  gap_curves,
+  companions,
   grid,
   hosts,
-  measured,
+  live_table,
   run,
-  sweep_page,
+  sweep_files,
   tables,
-  trade_off,
 )
 from mmjsd_jax import config as configuration
 from mmjsd_jax import job as jobs
 from mmjsd_jax import workdir as workdirs
-from mmjsd_jax.files import (
-  file_name,
-  read_json,
-  write_atomically,
-  write_json,
-)
+from mmjsd_jax.data.dataset import Split
+from mmjsd_jax.files import file_name, read_json
 from mmjsd_jax.grid import Point, Sweep
 from mmjsd_jax.interruption import Interruption, Stopped
 from mmjsd_jax.job import Job
-from mmjsd_jax.measured import Measured
-from mmjsd_jax.sweep_curves import Chart
+from mmjsd_jax.run import TellFn
+from mmjsd_jax.sweep_files import FIGURES, Outcome, Plan
 from mmjsd_jax.tables import Results
 from mmjsd_jax.train import NonFiniteLoss
 
 _log = logging.getLogger(__name__)
-
-# By the names that a sweep asks for.
-FIGURES: Mapping[str, Callable[[Sequence[Measured], str], dict[str, Chart]]] = {
-  'trade_off': trade_off.trade_off,
-  'ablation': ablation.ablation,
-  'gaps': gap_curves.gaps,
-}
-
-
-class Plan(NamedTuple):
-  """A sweep that has been found possible."""
-
-  sweep: Sweep
-  points: list[Point]
-  workdir: pathlib.Path
-  command: str
-
-
-class Outcome(NamedTuple):
-  """What became of a point.
-
-  Attributes:
-    status: 'computed', 'kept' from before, 'failed', or 'pending'.
-    results: contents of results.json of the first two.
-    error: why it failed.
-  """
-
-  status: str
-  results: Results | None = None
-  error: str = ''
 
 
 def prepare(config: str, workdir: str | None, *, command: str) -> Plan:
@@ -103,7 +63,7 @@ def check(plan: Plan) -> None:
     ValueError: see above.
   """
   for point in plan.points:
-    _place(plan.sweep, point)
+    sweep_files.place(plan.sweep, point)
   for name in plan.sweep.figures:
     if name not in FIGURES:
       raise ValueError(f'expected figures of {tuple(FIGURES)}, got {name!r}')
@@ -113,15 +73,21 @@ def check(plan: Plan) -> None:
 def execute(
   plan: Plan, interruption: Interruption | None = None
 ) -> dict[str, Outcome]:
-  """Runs the points in turn; writes sweep.json after each, then the page.
+  """Runs the points; writes sweep.json and sweep.md after each, then figures.
+
+  Those that differ in the numbers of a population alone follow each other:
+  they share data and compiled programs, and are trained together where that is
+  faster.
 
   Raises:
     Stopped: interrupted; the same sweep goes on.
     OSError: another process works in the workdir, or sweep.json, figures or
       page cannot be written. What fails at a point is in its outcome.
   """
-  with claimed(plan) as outcomes:
-    run_points(plan, outcomes, functools.partial(_prepare, plan), interruption)
+  interruption = interruption or Interruption()
+  with claimed(plan) as outcomes, live_table.shown() as tell_fn:
+    prepare_fn = _Companies(plan, outcomes, interruption, tell_fn)
+    run_points(plan, outcomes, prepare_fn, interruption, tell_fn)
   return outcomes
 
 
@@ -152,26 +118,35 @@ def run_points(
   plan: Plan,
   outcomes: dict[str, Outcome],
   prepare_fn: Callable[[Point], Job],
-  interruption: Interruption | None = None,
+  interruption: Interruption,
+  tell_fn: TellFn | None = None,
 ) -> None:
-  """Runs the points that are pending.
+  """Runs the points that are pending, those of a population one by one.
 
   Args:
     plan: the sweep.
     outcomes: of `claimed`; changed.
     prepare_fn: the job of a point.
-    interruption: asked where work can stop. None: nothing interrupts.
+    interruption: asked where work can stop.
+    tell_fn: told what every point is at, where there is a live table.
 
   Raises:
     Stopped, OSError: see `execute`.
   """
-  for index, point in enumerate(plan.points):
+  in_order = _by_population(plan.points)
+  if tell_fn:
+    for point in in_order:
+      tell_fn(point.name, sweep_files.state(outcomes[point.name]))
+  for index, point in enumerate(in_order):
     clock = time.monotonic()
     outcome = outcomes[point.name]
     if outcome.status == 'pending':
-      outcome = _run_point(plan, point, prepare_fn, interruption)
+      outcome = _run_point(plan, point, prepare_fn, interruption, tell_fn)
       outcomes[point.name] = outcome
       _tell(plan, outcomes)
+      _write_page(plan, outcomes)
+      if tell_fn:
+        tell_fn(point.name, sweep_files.state(outcome))
     _log.info(
       'point %d of %d, %s: %s in %s%s',
       index + 1,
@@ -179,18 +154,23 @@ def run_points(
       point.name,
       outcome.status,
       tables.duration(time.monotonic() - clock),
-      _summary(outcome),
+      sweep_files.summary(outcome),
     )
+  _write_page(plan, outcomes, is_last=True)
+
+
+def _write_page(
+  plan: Plan, outcomes: dict[str, Outcome], *, is_last: bool = False
+) -> None:
   with hosts.together():
     if hosts.is_first():
-      _write_page(plan, outcomes)
+      sweep_files.write_page(plan, outcomes, is_last=is_last)
 
 
-def _place(
-  sweep: Sweep, point: Point, results: Results | None = None
-) -> Measured:
-  config = configuration.to_dict(point.config)
-  return measured.place(point.name, point.settings, config, sweep.axis, results)
+def _by_population(points: list[Point]) -> list[Point]:
+  """Points that may be a population behind each other, as first met."""
+  first = list(dict.fromkeys(map(grid.population, points)))
+  return sorted(points, key=lambda point: first.index(grid.population(point)))
 
 
 def _check_workdir(workdir: pathlib.Path, sweep: Sweep) -> None:
@@ -220,28 +200,89 @@ def _check_workdir(workdir: pathlib.Path, sweep: Sweep) -> None:
     )
 
 
-def _prepare(plan: Plan, point: Point) -> Job:
-  # Programs of one point are of no use to the next, and fill the memory.
-  jax.clear_caches()
-  folder = plan.workdir / point.name
-  return jobs.prepare(
-    point.config,
-    folder,
-    mode='train_and_evaluate',
-    command=grid.command(plan.sweep, point, folder),
-  )
+class _Companies:
+  """The jobs of points, of which those of a population share model and data.
+
+  With the first point of a population all that are pending are made, and
+  trained together where that is faster; each then goes on from what that left.
+  """
+
+  def __init__(
+    self,
+    plan: Plan,
+    outcomes: dict[str, Outcome],
+    interruption: Interruption,
+    tell_fn: TellFn | None,
+  ):
+    self._plan = plan
+    self._outcomes = outcomes
+    self._interruption = interruption
+    self._tell_fn = tell_fn
+    self._name: str | None = None
+    self._jobs: dict[str, Job] = {}
+    self._failed: dict[str, Exception] = {}
+
+  def __call__(self, point: Point) -> Job:
+    """The point's job; what it failed of is raised."""
+    if grid.population(point) != self._name:
+      self._begin(grid.population(point))
+    if point.name in self._failed:
+      raise self._failed[point.name]
+    return self._jobs[point.name]
+
+  def _begin(self, name: str) -> None:
+    # Programs of one population are of no use to the next, and fill the memory.
+    jax.clear_caches()
+    self._name, self._jobs, self._failed = name, {}, {}
+    for point in self._plan.points:
+      is_pending = self._outcomes[point.name].status == 'pending'
+      if grid.population(point) == name and is_pending:
+        try:
+          self._jobs[point.name] = self._prepare(point)
+        except Exception as error:  # others may well work
+          self._failed[point.name] = error
+    training = [job.training for job in self._jobs.values()]
+    # Several processes share each point, and a stream is read by one run.
+    if len(training) > 1 and hosts.is_alone():
+      if isinstance(training[0], Split):
+        self._train_together(name)
+
+  def _prepare(self, point: Point) -> Job:
+    folder = self._plan.workdir / point.name
+    command = grid.command(self._plan.sweep, point, folder)
+    for job in self._jobs.values():
+      return jobs.with_numbers(job, point.config, folder, command)
+    return jobs.prepare(
+      point.config, folder, mode='train_and_evaluate', command=command
+    )
+
+  def _train_together(self, name: str) -> None:
+    path = self._plan.workdir / f'{file_name(name)}.population.json'
+    try:
+      self._failed |= companions.train(
+        self._jobs, path, self._interruption, tell_fn=self._tell_fn
+      )
+    except Stopped:
+      raise
+    except Exception as error:  # a point by itself may well work
+      _log.warning(
+        '%s: not trained together but in turn: %s',
+        name,
+        ' '.join(repr(error).split()),
+      )
 
 
 def _run_point(
   plan: Plan,
   point: Point,
   prepare_fn: Callable[[Point], Job],
-  interruption: Interruption | None,
+  interruption: Interruption,
+  tell_fn: TellFn | None,
 ) -> Outcome:
   folder = plan.workdir / point.name
   _log.info('%s begins', point.name)
   try:
-    run.execute(prepare_fn(point), interruption)
+    run.execute(prepare_fn(point), interruption, tell_fn)
     results = _finished(folder, point)
   except Stopped:
     raise
@@ -273,83 +314,10 @@ def _finished(folder: pathlib.Path, point: Point) -> Results | None:
   return results if tables.get(results, 'config') == config else None
 
 
-def _summary(outcome: Outcome) -> str:
-  if outcome.results is None:
-    return f': {outcome.error}'
-  joint = measured.coherence(outcome.results, 0)
-  likelihood = measured.log_likelihood(outcome.results)
-  return (
-    f'; joint coherence {tables.share(joint)}, log p(X) '
-    f'{tables.nats(likelihood)}'
-  )
-
-
 def _tell(plan: Plan, outcomes: dict[str, Outcome]) -> None:
   """Writes sweep.json; processes that see other outcomes would part."""
   statuses = [outcome.status for outcome in outcomes.values()]
   hosts.check_same('what is finished', ' '.join(statuses))
   with hosts.together():
     if hosts.is_first():
-      _write_json(plan, outcomes)
-
-
-def _write_json(plan: Plan, outcomes: dict[str, Outcome]) -> None:
-  sweep = plan.sweep
-  tree = {
-    'schema': 1,
-    'name': sweep.name,
-    'version': __version__,
-    'command': plan.command,
-    'base': sweep.base,
-    'axis': sweep.axis,
-    'figures': list(sweep.figures),
-    'points': [_entry(point, outcomes[point.name]) for point in plan.points],
-  }
-  write_json(plan.workdir / 'sweep.json', tree)
-
-
-def _entry(point: Point, outcome: Outcome) -> dict[str, Any]:
-  results = outcome.results
-  return {
-    'name': point.name,
-    'settings': point.settings,
-    'status': outcome.status,
-    'error': outcome.error or None,
-    'results': f'{point.name}/results.json' if results else None,
-    'metrics': measured.headline(results) if results else None,
-  }
-
-
-def _write_page(plan: Plan, outcomes: dict[str, Outcome]) -> None:
-  sweep = plan.sweep
-  points = [
-    _place(sweep, point, outcomes[point.name].results) for point in plan.points
-  ]
-  pictures: dict[str, str] = {}
-  if any(point.results for point in points):
-    for name in sweep.figures:
-      charts = FIGURES[name](points, sweep.axis)
-      pictures |= _write_charts(plan.workdir, charts)
-  page = sweep_page.page(
-    title=sweep.title or sweep.name,
-    points=points,
-    axis=sweep.axis,
-    figures=pictures,
-    errors={n: o.error for n, o in outcomes.items() if o.status == 'failed'},
-    command=plan.command,
-  )
-  write_atomically(plan.workdir / 'sweep.md', page)
-  _log.info('page: %s', plan.workdir / 'sweep.md')
-
-
-def _write_charts(
-  workdir: pathlib.Path, charts: dict[str, Chart]
-) -> dict[str, str]:
-  """Path, relative to the workdir, to caption."""
-  (workdir / 'figures').mkdir(exist_ok=True)
-  captions = {}
-  for name, chart in charts.items():
-    path = f'figures/{file_name(name)}.png'
-    figures.write_png(chart.png, workdir / path)
-    captions[path] = chart.caption
-  return captions
+      sweep_files.write_numbers(plan, outcomes)

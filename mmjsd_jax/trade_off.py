@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from matplotlib import axes as mpl_axes
 from matplotlib import figure as mpl_figure
 
-from mmjsd_jax import charts, measured, sweep_curves, tables
+from mmjsd_jax import charts, measured, printed_points, sweep_curves, tables
 from mmjsd_jax.measured import AXES, Measured
 from mmjsd_jax.sweep_curves import Chart, LimitsFn
 from mmjsd_jax.tables import Results, get
@@ -47,7 +47,8 @@ def trade_off(points: Sequence[Measured], axis: str) -> dict[str, Chart]:
     'trade_off_joint': Chart(
       _draw_planes([joint], 1, points),
       'Joint coherence against the log-likelihood of all modalities, as in '
-      f'Sutter et al. 2021 (MoPoE), Fig. 1. {reading}',
+      f'Sutter et al. 2021 (MoPoE), Fig. 1. {reading}'
+      f'{_about_printed([joint], points)}',
     )
   }
   names = measured.modalities(points)
@@ -60,7 +61,7 @@ def trade_off(points: Sequence[Measured], axis: str) -> dict[str, Chart]:
       png,
       'Conditional coherence against log p(X), estimated with draws from the '
       f'posterior given the inputs, as in Sutter et al. 2021 (MoPoE){figure}. '
-      f'{reading}',
+      f'{reading}{_about_printed(planes, points)}',
     )
   return made
 
@@ -69,13 +70,17 @@ _ReadFn = Callable[[Results], Any]
 
 
 class _Plane(NamedTuple):
-  """One panel of a trade-off: what is right, what is up, and its limits."""
+  """One panel of a trade-off: what is right, what is up, and its limits.
+
+  `pair` is 'a+b->c', or '' of draws from the prior.
+  """
 
   title: str
   x_label: str
   x_fn: _ReadFn
   y_fn: _ReadFn
   limits_fn: LimitsFn
+  pair: str = ''
 
 
 def _plane(pair: str) -> _Plane:
@@ -92,7 +97,17 @@ def _plane(pair: str) -> _Plane:
       'chance': get(results, *coherence, 'chance'),
       'ceiling': get(results, *coherence, 'ceiling', target),
     },
+    pair,
   )
+
+
+def _about_printed(planes: Sequence[_Plane], points: Sequence[Measured]) -> str:
+  drawn = [
+    printed
+    for plane in planes
+    for printed in printed_points.against_likelihood(points, plane.pair)
+  ]
+  return printed_points.about(drawn, ('coherence', 'log_likelihood'))
 
 
 def _draw_planes(
@@ -115,6 +130,8 @@ def _draw_planes(
     if not _draw_plane(axes, plane, points):
       charts.say_missing(axes)
       continue
+    printed = printed_points.against_likelihood(points, plane.pair)
+    printed_points.draw(axes, printed)
     axes.margins(x=0.12)
     axes.set_ylim(-0.02, 1.04)
     sweep_curves.say_missing(axes, len(points) - len(_on_plane(plane, points)))

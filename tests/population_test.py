@@ -8,8 +8,8 @@ import pytest
 import run_test
 import train_world
 
+from mmjsd_jax import companions, hosts, members, population, run, together
 from mmjsd_jax import config as configuration
-from mmjsd_jax import hosts, members, population, run, together
 from mmjsd_jax import step as steps
 from mmjsd_jax.checkpoint import Checkpoints
 from mmjsd_jax.interruption import Interruption, Stopped
@@ -67,10 +67,10 @@ def finished(tmp_path_factory):
   def count(event, _, **__):
     compiled[-1] += event == '/jax/core/compile/backend_compile_duration'
 
-  def note(job, interruption=None):
+  def note(job, *others):
     names.append(job.workdir.name)
     compiled.append(0)
-    execute(job, interruption)
+    execute(job, *others)
 
   with pytest.MonkeyPatch.context() as patch:
     patch.delenv('MMJSD_DATA_DIR', raising=False)
@@ -174,8 +174,8 @@ def test_together_they_go_on_and_who_fails_is_tried_again_alone(
 
 def test_members_of_different_steps_are_trained_apart(monkeypatch):
   steps = {'a': (2, 4), 'b': (), 'c': (4, 6), 'd': (), 'e': (8,), 'f': (4,)}
-  monkeypatch.setattr(population, '_steps', steps.__getitem__)
-  groups = population._groups({name: name for name in steps}, 2)
+  monkeypatch.setattr(companions, '_steps', steps.__getitem__)
+  groups = companions._groups({name: name for name in steps}, 2)
   assert groups == [['a', 'c'], ['b', 'd'], ['e'], ['f']]
 
 
@@ -183,12 +183,12 @@ def test_members_that_do_not_fit_are_refused_before_training(
   tmp_path, monkeypatch
 ):
   monkeypatch.setattr(
-    population,
+    companions,
     'foretell',
     lambda *_: together.Forecast(10, 100, 50, 50, 0, num_members=4),
   )
   for limit, expected in ((160, 'at most 3'), (20, 'not even one fits')):
-    monkeypatch.setattr(population, 'device_limit', lambda n=limit: n)
+    monkeypatch.setattr(companions, 'device_limit', lambda n=limit: n)
     with pytest.raises(
       MemoryError, match=f'4 members together need .*{expected}'
     ):

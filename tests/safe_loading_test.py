@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from mmjsd_jax import config as configuration
-from mmjsd_jax import files, results, snapshot, sweep_run, workdir
+from mmjsd_jax import files, results, snapshot, sweep_files, workdir
 from mmjsd_jax.checkpoint import Checkpoints
 from mmjsd_jax.data import idx, polymnist, polymnist_builder
 from mmjsd_jax.data.declaration import (
@@ -354,5 +354,5 @@ def test_figures_of_a_sweep_stay_in_their_folder(tmp_path):
   charts = {'../../evil': Chart(b'', 'caption')}
   (tmp_path / 'a').mkdir()
   with pytest.raises(ValueError, match="got '../../evil'"):
-    sweep_run._write_charts(tmp_path / 'a', charts)
+    sweep_files._write_charts(tmp_path / 'a', charts)
   assert not list(tmp_path.rglob('*.png'))

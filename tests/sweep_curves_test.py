@@ -101,6 +101,17 @@ def test_conditional_panels_read_their_own_pair(drawn):
   assert line == [(-77, 0.123)]
 
 
+def test_printed_points_are_drawn_into_the_trade_off(drawn):
+  made = trade_off.trade_off(_points(), 'beta')
+  stars = [
+    (line.get_xdata()[0], line.get_ydata()[0])
+    for line in drawn[0].axes[0].lines
+    if line.get_marker() == '*'
+  ]
+  assert stars == [(-1819, 0.31), (-1941, 0.28)]  # MoPoE and MMVAE
+  assert 'Hollow stars: printed in' in made['trade_off_joint'].caption
+
+
 def test_bars_are_standard_deviations_over_seeds(drawn):
   trade_off.trade_off(_points(betas=(5.0,), presets=('mopoe',)), 'beta')
   (container,) = drawn[0].axes[0].containers
@@ -149,7 +160,8 @@ def test_nothing_measured_is_said(drawn):
   assert _texts(drawn[0].axes[0]) == ['not measured']
   probe, coherence, quality = drawn[-1].axes
   assert _texts(coherence) == _texts(quality) == ['not measured']
-  assert _texts(probe) == ['chance 0.1']
+  # Behind it the numbers of inputs beside printed points.
+  assert _texts(probe)[0] == 'chance 0.1'
 
 
 def test_the_ablation_has_a_line_per_number_of_inputs(drawn):

@@ -7,12 +7,12 @@ from mmjsd_jax import measured, sweep_page
 from mmjsd_jax.grid import Point
 
 
-def _points(missing=()):
-  """MoPoE at beta 0.5 and 5, two seeds; those in `missing` have no results."""
+def _points(missing=(), num_seeds=2):
+  """MoPoE at beta 0.5 and 5; those in `missing` have no results."""
   sweep = sweep_world.make_sweep()
   points = []
   for beta in (0.5, 5.0):
-    for seed in (0, 1):
+    for seed in range(num_seeds):
       config = configuration.default()
       config.update_from_flattened_dict({'objective.beta': beta, 'seed': seed})
       name = f'{beta}-{seed}'
@@ -37,6 +37,7 @@ def _page(points, **changes):
     'figures': {'figures/a.png': 'Caption.'},
     'errors': {},
     'command': 'the command',
+    'states': {},
   }
   return sweep_page.page(**arguments | changes)
 
@@ -50,6 +51,15 @@ def test_seeds_become_mean_and_standard_deviation():
   assert row['quality, random'] == '0.500 ± 0'
   assert row['log p(X)'] == '-1,800.5 ± 0.0'
   assert row['probe, 3 inputs'] == '0.839 ± 0'
+
+
+def test_three_seeds_have_an_interval_and_fewer_are_said_to_have_none():
+  table = sweep_page.table(_points(num_seeds=3), 'beta')
+  interval = _row(table, '0.5')['joint coherence']
+  assert interval == '0.006 ± 0.001 [0.005, 0.007]'
+  assert '95% percentile bootstrap interval' in table.caption
+  table = sweep_page.table(_points(), 'beta')
+  assert 'fewer than 3 seeds have no interval' in table.caption
 
 
 def test_missing_points_are_said():

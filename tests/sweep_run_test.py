@@ -3,8 +3,10 @@
 Nothing is trained: the run of a point is replaced by one that writes results.
 """
 
+import contextlib
 import json
 import pathlib
+from typing import Any, NamedTuple
 
 import pytest
 import sweep_world
@@ -32,13 +34,20 @@ def get_config(arg=None):
   return grid.Sweep(
     name='tiny',
     base='base.py',
-    grid={{'objective.preset': ['mopoe'], 'objective.beta': {betas}}},
+    grid={{'objective.preset': {presets}, 'objective.beta': {betas}}},
     axis='{axis}',
     figures={figures},
+    seeds={seeds},
     title='A tiny sweep',
   )
 """
 NAMES = [f'mopoe-beta_{beta}-seed_0' for beta in (1, 5, 20)]
+
+
+class _Job(NamedTuple):
+  config: Any
+  workdir: pathlib.Path
+  training: None = None  # not in memory: in turn
 
 
 class _World:
@@ -51,11 +60,17 @@ class _World:
   def prepare(self, config, workdir, *, mode, command):
     assert mode == 'train_and_evaluate'
     assert f'--workdir={workdir}' in command
-    return config, workdir
+    return _Job(config, workdir)
 
-  def execute(self, job, interruption=None):
-    del interruption
-    config, workdir = job
+  def with_numbers(self, job, config, workdir, command):
+    assert isinstance(job, _Job)
+    return self.prepare(
+      config, workdir, mode='train_and_evaluate', command=command
+    )
+
+  def execute(self, job, interruption, tell_fn):
+    del interruption, tell_fn
+    config, workdir = job.config, job.workdir
     self.begun.append(workdir.name)
     workdir.mkdir(parents=True, exist_ok=True)
     if workdir.name in self.errors:
@@ -71,6 +86,7 @@ def world(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   made = _World()
   monkeypatch.setattr(sweep_run.jobs, 'prepare', made.prepare)
+  monkeypatch.setattr(sweep_run.jobs, 'with_numbers', made.with_numbers)
   monkeypatch.setattr(sweep_run.run, 'execute', made.execute)
   # Other tests' programs would have to be compiled again.
   monkeypatch.setattr(sweep_run.jax, 'clear_caches', lambda: None)
@@ -80,6 +96,8 @@ def world(tmp_path, monkeypatch):
 def _prepare(
   *,
   betas=(1.0, 5.0, 20.0),
+  presets=('mopoe',),
+  seeds=(0,),
   axis='beta',
   figures=('ablation',),
   steps=4,
@@ -87,7 +105,9 @@ def _prepare(
 ):
   pathlib.Path('base.py').write_text(_BASE.format(steps=steps))
   pathlib.Path('sweep.py').write_text(
-    _SWEEP.format(betas=betas, axis=axis, figures=figures)
+    _SWEEP.format(
+      betas=betas, presets=presets, seeds=seeds, axis=axis, figures=figures
+    )
   )
   return sweep_run.prepare('sweep.py', workdir, command='the command')
 
@@ -284,3 +304,124 @@ def test_a_point_is_what_main_would_run(world):
   assert '--config.objective.beta=5.0' in grid.command(
     plan.sweep, point, plan.workdir / point.name
   )
+
+
+# --- populations --------------------------------------------------------------
+
+
+@pytest.fixture
+def together(world, monkeypatch):
+  """Who was given to be trained together; what that raises or returns."""
+  given, answers = [], []
+
+  def train(pending, path, interruption, *, tell_fn):
+    del interruption, tell_fn
+    given.append((list(pending), path.name))
+    answer = answers.pop(0) if answers else {}
+    if isinstance(answer, Exception):
+      raise answer
+    return answer
+
+  monkeypatch.setattr(sweep_run, 'Split', type(None))  # as of a `_Job`
+  monkeypatch.setattr(sweep_run.companions, 'train', train)
+  return given, answers
+
+
+def test_points_that_may_be_a_population_are_trained_as_one(world, together):
+  plan = _prepare(betas=(1.0, 5.0), presets=('mopoe', 'mmvae'), seeds=(0, 1))
+  outcomes = sweep_run.execute(plan)
+  given, _ = together
+  of_mopoe, of_mmvae = (
+    [f'{preset}-beta_{b}-seed_{seed}' for seed in (0, 1) for b in (1, 5)]
+    for preset in ('mopoe', 'mmvae')
+  )
+  assert given == [
+    (of_mopoe, 'mopoe.population.json'),
+    (of_mmvae, 'mmvae.population.json'),
+  ]
+  assert world.begun == of_mopoe + of_mmvae
+  assert list(outcomes) == [point.name for point in plan.points]
+
+
+def test_what_is_finished_is_not_trained_with_the_others(world, together):
+  sweep_run.execute(_prepare(betas=(1.0,)))
+  sweep_run.execute(_prepare())
+  assert together[0] == [(NAMES[1:], 'mopoe.population.json')]
+
+
+def test_a_member_that_is_taken_out_has_failed(world, together):
+  together[1].append({NAMES[1]: NonFiniteLoss('loss is nan')})
+  outcomes = sweep_run.execute(_prepare())
+  assert _statuses(outcomes) == ['computed', 'failed', 'computed']
+  assert outcomes[NAMES[1]].error == 'loss is nan'
+  assert NAMES[1] not in world.begun
+
+
+def test_what_cannot_be_trained_together_is_in_turn(world, together, caplog):
+  together[1].append(MemoryError('3 members together need 9 GB'))
+  with caplog.at_level('WARNING', 'mmjsd_jax'):
+    outcomes = sweep_run.execute(_prepare())
+  assert _statuses(outcomes) == ['computed'] * 3
+  assert 'not trained together but in turn: MemoryError' in caplog.text
+
+
+def test_being_stopped_while_together_stops_the_sweep(world, together):
+  together[1].append(Stopped('saved at step 1 of 4'))
+  with pytest.raises(Stopped):
+    sweep_run.execute(_prepare())
+  assert world.begun == []
+
+
+def test_a_point_that_cannot_be_prepared_stops_no_other(world, monkeypatch):
+  def with_numbers(job, config, workdir, command):
+    if workdir.name == NAMES[1]:
+      raise ValueError('holds a run of another configuration')
+    return world.with_numbers(job, config, workdir, command)
+
+  monkeypatch.setattr(sweep_run.jobs, 'with_numbers', with_numbers)
+  outcomes = sweep_run.execute(_prepare())
+  assert _statuses(outcomes) == ['computed', 'failed', 'computed']
+
+
+# --- while it goes on ---------------------------------------------------------
+
+
+def test_the_page_tells_how_far_the_sweep_is(world):
+  world.errors = {NAMES[1]: OSError('disk full'), NAMES[2]: Stopped('saved')}
+  with pytest.raises(Stopped):
+    sweep_run.execute(_prepare())
+  page = pathlib.Path('runs/s/sweep.md').read_text('utf-8')
+  assert '## Under way' in page
+  for name, state in zip(
+    NAMES, ('done; joint', 'failed: ', 'waiting |'), strict=True
+  ):
+    assert f'| {name} | {state}' in page
+  world.errors = {}
+  sweep_run.execute(_prepare())
+  assert 'Under way' not in pathlib.Path('runs/s/sweep.md').read_text('utf-8')
+
+
+def test_a_live_table_is_told_of_every_point(world, monkeypatch):
+  told = []
+  world.errors = {NAMES[1]: OSError('disk full')}
+  monkeypatch.setattr(
+    sweep_run.live_table,
+    'shown',
+    lambda: contextlib.nullcontext(lambda *words: told.append(words)),
+  )
+  sweep_run.execute(_prepare())
+  assert told[:3] == [(name, 'waiting') for name in NAMES]
+  assert [name for name, _ in told[3:]] == NAMES
+  assert told[3][1] == 'done; joint coherence 0.010, log p(X) -1,801.0'
+  assert told[4][1] == 'failed: disk full'
+
+
+def test_three_seeds_leave_comparisons_in_numbers_and_page(world):
+  sweep_run.execute(
+    _prepare(betas=(5.0,), presets=('mopoe', 'mmvae'), seeds=(0, 1, 2))
+  )
+  compared = {c['measure']: c for c in _stored()['comparisons']}
+  assert compared['joint coherence']['interval'] == [0, 0]
+  page = pathlib.Path('runs/s/sweep.md').read_text('utf-8')
+  assert '## Objectives compared' in page
+  assert 'Exploratory' in page

@@ -1,0 +1,155 @@
+"""Objectives of a sweep compared in pairs, seed by seed.
+
+Runs of equal seeds see the same examples in the same order, so that their
+differences vary less than the runs do.
+"""
+
+import functools
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from mmjsd_jax import experiments, intervals, measured, tables
+from mmjsd_jax.intervals import Paired
+from mmjsd_jax.measured import AXES, Measured
+from mmjsd_jax.tables import MISSING, Results, Table, get
+
+ReadFn = Callable[[Results], float | None]
+
+
+class Comparison(NamedTuple):
+  """Two objectives at one place of the axis, by one measure.
+
+  Attributes:
+    first: preset.
+    second: preset; differences are the first one's number less this one's.
+    others: what else varies in the sweep, here equal; see `Measured`.
+    x: where on the axis.
+    measure: of `measures`.
+    paired: seed by seed.
+  """
+
+  first: str
+  second: str
+  others: str
+  x: float
+  measure: str
+  paired: Paired
+
+
+def measures(num_modalities: int) -> dict[str, ReadFn]:
+  """What is compared, whatever comes out of it: four headline numbers."""
+  most = max(num_modalities - 1, 1)
+  return {
+    'probe, all inputs': functools.partial(
+      measured.probe, num_inputs=num_modalities
+    ),
+    'joint coherence': functools.partial(measured.coherence, num_inputs=0),
+    f'coherence, {most} input{"s" if most > 1 else ""}': functools.partial(
+      measured.coherence, num_inputs=most
+    ),
+    'log p(X)': measured.log_likelihood,
+  }
+
+
+def compare(points: Sequence[Measured]) -> list[Comparison]:
+  """Every pair of objectives at every place that both have, by all measures.
+
+  Args:
+    points: of one sweep, with those that are missing.
+  """
+  places: dict[tuple[str, float], dict[str, list[Measured]]] = {}
+  for point in sorted(points, key=lambda point: point.x):
+    place = places.setdefault((point.others, point.x), {})
+    place.setdefault(point.preset, []).append(point)
+  presets = dict.fromkeys(point.preset for point in points)
+  read_fns = measures(len(measured.modalities(points)))
+  return [
+    Comparison(first, second, *where, measure, paired)
+    for first, second in itertools.combinations(presets, 2)
+    for where, groups in places.items()
+    for measure, read_fn in read_fns.items()
+    if (
+      paired := intervals.paired(
+        _by_seed(groups.get(first, ()), read_fn),
+        _by_seed(groups.get(second, ()), read_fn),
+      )
+    ).differences
+  ]
+
+
+def table(compared: Sequence[Comparison], axis: str) -> Table:
+  """All comparisons, a row each.
+
+  Args:
+    compared: of `compare`.
+    axis: of `measured.AXES`.
+  """
+  return Table(
+    'Exploratory: every pair of objectives of the sweep by the same four '
+    'measures, all of them shown, nothing corrected for their number, and no '
+    'test of significance. A difference is between runs of equal seed. '
+    f'Interval: {intervals.LEVEL:.0%} percentile bootstrap of the mean '
+    'difference; of few seeds it is too narrow.',
+    (
+      'difference',
+      AXES[axis].label,
+      'measure',
+      'of each seed',
+      'mean',
+      'interval',
+      'same sign as the mean',
+    ),
+    tuple(_row(comparison) for comparison in compared),
+  )
+
+
+def entry(comparison: Comparison) -> dict[str, Any]:
+  """The same in plain JSON types."""
+  paired = comparison.paired
+  tree = comparison._asdict() | paired._asdict()
+  del tree['paired']
+  interval = list(paired.interval) if paired.interval else None
+  return tree | {
+    'differences': {str(k): v for k, v in paired.differences.items()},
+    'interval': interval,
+  }
+
+
+def _by_seed(points: Sequence[Measured], read_fn: ReadFn) -> dict[int, float]:
+  return {
+    get(point.results, 'config', 'seed'): value
+    for point in points
+    for value in measured.numbers([point], read_fn)
+  }
+
+
+def _row(comparison: Comparison) -> tuple[str, ...]:
+  paired = comparison.paired
+  sign = functools.partial(_signed, is_share=comparison.measure != 'log p(X)')
+  titles = [
+    experiments.TITLES[preset].format('K')
+    for preset in (comparison.first, comparison.second)
+  ]
+  where = f', {comparison.others}' if comparison.others else ''
+  num = len(paired.differences)
+  interval = (
+    f'{sign(paired.interval.low)} to {sign(paired.interval.high)}'
+    if paired.interval
+    else f'fewer than {intervals.MIN_VALUES} seeds'
+  )
+  return (
+    f'{" − ".join(titles)}{where}',
+    f'{comparison.x:g}',
+    comparison.measure,
+    ', '.join(f'{k}: {sign(v)}' for k, v in paired.differences.items()),
+    sign(paired.mean),
+    interval,
+    f'{paired.num_agreeing} of {num}',
+  )
+
+
+def _signed(value: float | None, *, is_share: bool) -> str:
+  if not tables.is_number(value):
+    return MISSING
+  return f'{value:+.3f}' if is_share else f'{value:+,.1f}'
