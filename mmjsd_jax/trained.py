@@ -412,7 +412,7 @@ def _stored_sampler(
   path = folder / 'results.json'
   results = read_json(path) if path.exists() else {}
   try:
-    if not results or results['training']['step'] != step:
+    if not results or results['training']['checkpoint_step'] != step:
       return None
     coherence = results['metrics'].get('coherence', {})
     fitted = coherence.get('joint_from_sampler')

@@ -613,6 +613,7 @@ def test_a_finished_run_is_loaded_without_its_data(finished, monkeypatch):
   monkeypatch.setattr(polymnist, 'load', None)
   model = trained.load(finished)
   assert (model.step, model.modalities) == (4, ('m0', 'm3'))
+  assert model.sample(0, 2, source='sampler')['m3'].shape[0] == 2
   checkpoints = Checkpoints(finished)
   mesh = run.make_mesh()
   settings = jobs.make_settings(_config(), model.model, 4)
