@@ -257,7 +257,10 @@ def test_a_sampler_is_of_the_step_that_was_evaluated(tmp_path, small_networks):
   samplers.save(folder / samplers.FILE, _sampler())
   assert trained.load(folder).sampler is None  # nothing tells of what step
   block = {'joint_from_sampler': {'num_components': 2}}
-  results = {'training': {'checkpoint_step': 4}, 'metrics': {'coherence': block}}
+  results = {
+    'training': {'checkpoint_step': 4},
+    'metrics': {'coherence': block},
+  }
   write_json(folder / 'results.json', results)
   found = trained.load(folder).sampler
   np.testing.assert_array_equal(found.means, _sampler().means)
