@@ -409,22 +409,21 @@ def _stored_sampler(
   folder: pathlib.Path, step: int, latent_dim: int
 ) -> Sampler | None:
   """That of the last evaluation, if it was of this step and fitted one."""
-  path = folder / 'results.json'
-  results = read_json(path) if path.exists() else {}
+  path, file = folder / 'results.json', folder / samplers.FILE
+  if not (path.exists() and file.exists()):
+    return None
+  results = read_json(path)
   try:
-    if not results or results['training']['checkpoint_step'] != step:
-      return None
-    coherence = results['metrics'].get('coherence', {})
-    fitted = coherence.get('joint_from_sampler')
-    num_components = int(fitted['num_components']) if fitted else 0
-  except (AttributeError, KeyError, TypeError, ValueError):
+    fitted_step = results['training']['checkpoint_step']
+    num_components = int(results['config']['evaluation']['sampler_components'])
+  except (KeyError, TypeError, ValueError):
     raise ValueError(
       f'{path} must be as an evaluation writes it; got another content'
     ) from None
-  if not num_components:
+  if fitted_step != step:
     return None
   return samplers.load(
-    folder / samplers.FILE, num_components=num_components, latent_dim=latent_dim
+    file, num_components=num_components, latent_dim=latent_dim
   )
 
 

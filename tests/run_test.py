@@ -436,6 +436,8 @@ def test_a_run_with_gaps_and_without_labels_says_so(tmp_path, monkeypatch):
   assert 'class="missing"' not in ours
   (line, _) = journal.read_metrics(tmp_path)
   assert line['log_likelihood_where_present/m0'] < 0 < line['present/m0'] < 1
+  model = trained.load(tmp_path)
+  assert model.sample(0, 2, source='sampler')['m3'].shape[0] == 2
 
 
 def test_nothing_to_evaluate_is_an_error(tmp_path):

@@ -256,10 +256,10 @@ def test_a_sampler_is_of_the_step_that_was_evaluated(tmp_path, small_networks):
   folder = write_run(tmp_path / 'run')
   samplers.save(folder / samplers.FILE, _sampler())
   assert trained.load(folder).sampler is None  # nothing tells of what step
-  block = {'joint_from_sampler': {'num_components': 2}}
   results = {
     'training': {'checkpoint_step': 4},
-    'metrics': {'coherence': block},
+    'config': {'evaluation': {'sampler_components': 2}},
+    'metrics': {},  # of data without labels
   }
   write_json(folder / 'results.json', results)
   found = trained.load(folder).sampler
