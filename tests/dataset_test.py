@@ -160,3 +160,55 @@ def test_masks_go_with_their_tuples_and_into_the_fingerprint():
     for present in ({}, {'m1': mask}, {'m1': ~mask}, {'m0': mask})
   }
   assert len(prints) == 4
+
+
+_FACTORS = (
+  dataset.Factor('shape', ('square', 'heart')),
+  dataset.Factor('size', ('s', 'm', 'l')),
+)
+
+
+def _with_factors(train=None, test=None, factors=_FACTORS):
+  classes = np.array([[0, 2], [1, 1], [0, 0], [1, 2]])
+  train = _split(4)._replace(factors=classes if train is None else train)
+  test = _split(4)._replace(factors=classes if test is None else test)
+  return _dataset(train, test)._replace(factors=factors)
+
+
+def test_factors_go_with_their_tuples_and_into_the_fingerprint():
+  whole = _with_factors()
+  dataset.check(whole)
+  rows = np.array([3, 0])
+  for part in (whole.train.take(rows), whole.train.keep(rows)):
+    np.testing.assert_array_equal(part.factors, [[1, 2], [0, 2]])
+  assert whole.train.only(('m1',)).factors is whole.train.factors
+  other = whole.test._replace(factors=1 - whole.test.factors)
+  marks = {
+    dataset.fingerprint(whole.train, test)
+    for test in (whole.test, other, whole.test._replace(factors=None))
+  }
+  assert len(marks) == 3
+
+
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    (
+      {'factors': ()},
+      r'factors of the train split must be classes in 0 factors; got int64 '
+      r'\(4, 2\)',
+    ),
+    (
+      {'test': np.zeros((4, 3), int)},
+      r'factors of the test split must be integers \(4, 2\); got int64 '
+      r'\(4, 3\)',
+    ),
+    (
+      {'test': np.full((4, 2), 2)},
+      r'shape of the test split must be in \[0, 2\); got 2 to 2',
+    ),
+  ],
+)
+def test_wrong_factors_are_named(changes, message):
+  with pytest.raises(ValueError, match=message):
+    dataset.check(_with_factors(**changes))

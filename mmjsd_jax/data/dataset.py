@@ -11,6 +11,19 @@ import numpy as np
 from mmjsd_jax.data.declaration import ModalitySpec
 
 
+class Factor(NamedTuple):
+  """One of several things that is known of every tuple, such as a shape.
+
+  Attributes:
+    name: such as 'shape'.
+    classes: what its classes are called, in order: 'absent', 'present' for an
+      attribute.
+  """
+
+  name: str
+  classes: tuple[str, ...]
+
+
 class Split(NamedTuple):
   """One split: N tuples, of which each stored item may serve in several.
 
@@ -24,12 +37,15 @@ class Split(NamedTuple):
     present: modality name -> whether tuple n has it. Bool [N]. A modality
       without an entry is always there; where one is not, its item holds
       anything.
+    factors: class of every tuple in every factor of the set, [N, F] integers;
+      None where the set has none.
   """
 
   inputs: dict[str, np.ndarray]
   labels: np.ndarray
   tables: Mapping[str, np.ndarray] = MappingProxyType({})
   present: Mapping[str, np.ndarray] = MappingProxyType({})
+  factors: np.ndarray | None = None
 
   @property
   def num_examples(self) -> int:
@@ -55,6 +71,7 @@ class Split(NamedTuple):
       self.labels[rows],
       _rows(self.tables, rows),
       _rows(self.present, rows),
+      self._factors_of(rows),
     )
 
   def take(self, rows: np.ndarray) -> 'Split':
@@ -69,7 +86,12 @@ class Split(NamedTuple):
     present = _rows(self.present, rows)
     for name, mask in present.items():
       inputs[name][~mask] = 0
-    return Split(inputs, self.labels[rows], present=present)
+    return Split(
+      inputs,
+      self.labels[rows],
+      present=present,
+      factors=self._factors_of(rows),
+    )
 
   def only(self, modalities: tuple[str, ...]) -> 'Split':
     """The same tuples with these modalities alone, in this order."""
@@ -78,7 +100,11 @@ class Split(NamedTuple):
       self.labels,
       {name: self.tables[name] for name in modalities if name in self.tables},
       {name: self.present[name] for name in modalities if name in self.present},
+      self.factors,
     )
+
+  def _factors_of(self, rows: np.ndarray) -> np.ndarray | None:
+    return None if self.factors is None else self.factors[rows]
 
 
 def _rows(
@@ -107,11 +133,13 @@ class Streamed(NamedTuple):
     records: of this split, and maybe of others.
     modalities: those of them that are read.
     rows: the records of this split, in its order. Integers [N].
+    factors: as in `Split`, of all records; in memory.
   """
 
   records: Records
   modalities: tuple[str, ...]
   rows: np.ndarray
+  factors: np.ndarray | None = None
 
   @property
   def num_examples(self) -> int:
@@ -133,7 +161,11 @@ class Streamed(NamedTuple):
     Raises:
       DamagedRecord: one of them is damaged.
     """
-    return Split(*self.records.read(self.rows[rows], self.modalities))
+    chosen = self.rows[rows]
+    return Split(
+      *self.records.read(chosen, self.modalities),
+      factors=None if self.factors is None else self.factors[chosen],
+    )
 
   def only(self, modalities: tuple[str, ...]) -> 'Streamed':
     """The same tuples with these modalities alone, in this order."""
@@ -166,6 +198,7 @@ class Dataset(NamedTuple):
       it gave when the copy was prepared.
     streamed: the training split, where it is not in memory.
     specs: what the modalities of users' own data are; () of all other sets.
+    factors: what the columns of `Split.factors` say.
   """
 
   name: str
@@ -178,6 +211,7 @@ class Dataset(NamedTuple):
   fingerprint: str
   streamed: Streamed | None = None
   specs: tuple[ModalitySpec, ...] = ()
+  factors: tuple[Factor, ...] = ()
 
 
 def not_published(title: str, files: Sequence[str], place: object) -> str:
@@ -202,7 +236,8 @@ def check(dataset: Dataset) -> None:
       got.
   """
   splits = {'train': dataset.train, 'test': dataset.test}
-  for name, (inputs, labels, tables, present) in splits.items():
+  for name, split in splits.items():
+    inputs, labels, tables, present, factors = split
     _require(
       tuple(inputs) == dataset.modalities,
       f'inputs of the {name} split',
@@ -224,6 +259,7 @@ def check(dataset: Dataset) -> None:
       f'{labels.min()} to {labels.max()}',
     )
     _check_present(name, present, dataset.modalities, len(labels))
+    _check_factors(name, factors, dataset.factors, len(labels))
     for modality in dataset.modalities:
       what = f'{modality} of the {name} split'
       items = inputs[modality]
@@ -264,6 +300,37 @@ def _check_present(
       'of at least one modality',
       f'{np.sum(~any_there)} without any, the first of them tuple'
       f' {np.argmin(any_there)}',
+    )
+
+
+def _check_factors(
+  split: str,
+  classes: np.ndarray | None,
+  factors: tuple[Factor, ...],
+  num_tuples: int,
+) -> None:
+  what = f'factors of the {split} split'
+  if classes is None or not factors:
+    _require(
+      classes is None and not factors,
+      what,
+      f'classes in {len(factors)} factors',
+      'none' if classes is None else _describe(classes),
+    )
+    return
+  _require(
+    np.issubdtype(classes.dtype, np.integer)
+    and classes.shape == (num_tuples, len(factors)),
+    what,
+    f'integers ({num_tuples}, {len(factors)})',
+    _describe(classes),
+  )
+  for factor, column in zip(factors, classes.T, strict=True):
+    _require(
+      0 <= column.min() <= column.max() < len(factor.classes),
+      f'{factor.name} of the {split} split',
+      f'in [0, {len(factor.classes)})',
+      f'{column.min()} to {column.max()}',
     )
 
 
@@ -321,7 +388,8 @@ def fingerprint(train: Split | Streamed, test: Split) -> str:
   for split in (train, test):
     if isinstance(split, Streamed):
       _add_streamed(digest, split)
-      split = Split({}, split.only(()).take(np.arange(len(split.rows))).labels)
+      unread = split.only(()).take(np.arange(len(split.rows)))
+      split = Split({}, unread.labels, factors=unread.factors)
     tables = {f'table of {name}': rows for name, rows in split.tables.items()}
     masks = {f'mask of {name}': mask for name, mask in split.present.items()}
     for name, array in [
@@ -329,6 +397,7 @@ def fingerprint(train: Split | Streamed, test: Split) -> str:
       ('label', split.labels),
       *sorted(tables.items()),
       *sorted(masks.items()),
+      *([] if split.factors is None else [('factors', split.factors)]),
     ]:
       digest.update(f'{name} {array.dtype.str} {array.shape}\n'.encode())
       digest.update(np.ascontiguousarray(array).data)
