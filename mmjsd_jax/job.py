@@ -13,7 +13,14 @@ import numpy as np
 from mmjsd_jax import config as configuration
 from mmjsd_jax import workdir as workdirs
 from mmjsd_jax.architecture import make_modalities, weights_by_size
-from mmjsd_jax.data import custom, gaps, mnist_svhn_text, own_files, polymnist
+from mmjsd_jax.data import (
+  celeba,
+  custom,
+  gaps,
+  mnist_svhn_text,
+  own_files,
+  polymnist,
+)
 from mmjsd_jax.data.dataset import (
   Dataset,
   Split,
@@ -304,6 +311,8 @@ def _given(config: ml_collections.ConfigDict, dataset: Dataset) -> Dataset:
 
 def _load(config: ml_collections.ConfigDict) -> Dataset:
   """The data set, with the modalities that the configuration names."""
+  if config.data.name == celeba.NAME:
+    return _chosen(config, _celeba(config))
   if config.data.stream:
     options = {
       'seed': config.data.seed,
@@ -347,6 +356,17 @@ def _load(config: ml_collections.ConfigDict) -> Dataset:
     allow_download=config.data.allow_download,
   )
   return _chosen(config, dataset)
+
+
+def _celeba(config: ml_collections.ConfigDict) -> Dataset:
+  from mmjsd_jax.data import celeba_builder  # loads TFDS, which takes a second
+
+  return celeba_builder.load(
+    directory=config.data.dir,
+    seed=config.data.seed,
+    test_split=config.data.test_split,
+    in_memory=not config.data.stream,
+  )
 
 
 def _chosen(config: ml_collections.ConfigDict, dataset: Dataset) -> Dataset:
