@@ -39,7 +39,14 @@ from mmjsd_jax.data.declaration import (
   Source,
 )
 from mmjsd_jax.gaussian import Gaussian
-from mmjsd_jax.modalities import mnist_image, polymnist_image, svhn_image, text
+from mmjsd_jax.modalities import (
+  celeba_image,
+  celeba_text,
+  mnist_image,
+  polymnist_image,
+  svhn_image,
+  text,
+)
 
 _HERE = pathlib.Path(__file__).resolve().parent
 _CONFIGS = _HERE.parent / 'configs'
@@ -520,7 +527,17 @@ def _stand_ins():
     ):
       patch.setattr(module, 'Encoder', _Encoder)
       patch.setattr(module, 'Decoder', _decoder(*shape))
+    for module, shape in (
+      (celeba_image, (64, 64, 3)),
+      (celeba_text, (256, 71)),
+    ):
+      patch.setattr(module, 'Encoder', _Encoder)
+      patch.setattr(module, 'Decoder', _with_width(_decoder(*shape)))
     yield
+
+
+def _with_width(decoder):
+  return lambda width, *args, **settings: decoder(*args, **settings)
 
 
 def _prepare(config):
