@@ -166,7 +166,7 @@ def _celeba(
       name,
       (celeba_text.LENGTH,),
       celeba_text.Encoder(num_latents, width),
-      celeba_text.Decoder(width, as_released=text_as_released),
+      celeba_text.Decoder(width=width, as_released=text_as_released),
       text.to_float,
       likelihoods.one_hot_categorical,
     )
@@ -174,7 +174,7 @@ def _celeba(
     name,
     celeba_image.IMAGE_SHAPE,
     celeba_image.Encoder(num_latents, width),
-    celeba_image.Decoder(width, first_colours.get(name)),
+    celeba_image.Decoder(width=width, first_colour=first_colours.get(name)),
   )
 
 

@@ -49,6 +49,7 @@ def default() -> ml_collections.ConfigDict:
   config.model = ml_collections.ConfigDict()
   config.model.latent_dim = 512  # D; MoPoE, App. D
   config.model.hidden_dim = 512  # encoder's dense layer; originally D
+  config.model.width = 128  # CelebA: channels of the first layers; mmJSD's code
   # Latents of every modality alone, one number each; () is none.
   config.model.style_dim = ()
   config.model.text_likelihood = 'categorical'  # or 'as_released', inverted

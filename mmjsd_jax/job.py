@@ -31,7 +31,6 @@ from mmjsd_jax.data.dataset import (
 )
 from mmjsd_jax.data.declaration import ModalitySpec, from_json
 from mmjsd_jax.evaluation.inception import Inception, load_inception
-from mmjsd_jax.modalities import polymnist_image, svhn_image
 from mmjsd_jax.model import Model
 from mmjsd_jax.order import check_batch, check_devices, make_mesh
 from mmjsd_jax.step import Settings
@@ -218,9 +217,7 @@ def before_data(model: Model) -> Model:
   return model._replace(
     modality_list=tuple(
       modality._replace(decoder=modality.decoder.clone(first_colour=None))
-      if isinstance(
-        modality.decoder, (polymnist_image.Decoder, svhn_image.Decoder)
-      )
+      if 'first_colour' in type(modality.decoder).__dataclass_fields__
       else modality
       for modality in model.modality_list
     )
@@ -253,6 +250,7 @@ def make_model(
       latent_dim=config.model.latent_dim,
       style_dims=tuple(config.model.style_dim),
       hidden_dim=config.model.hidden_dim,
+      width=config.model.width,
       first_colours=first_colours,
       text_as_released=config.model.text_likelihood == 'as_released',
       specs=specs,

@@ -146,6 +146,7 @@ RULES: dict[str, Rule] = {
   'data.incomplete': _one_of(gaps.INCOMPLETE),
   'model.latent_dim': _SIZE,
   'model.hidden_dim': _SIZE,
+  'model.width': _integer(1, 1024),  # eight times the papers'
   'model.style_dim': _each(_integer(0, 4096)),
   'model.text_likelihood': _one_of(('categorical', 'as_released')),
   'model.draws_per_decode': _integer(0),

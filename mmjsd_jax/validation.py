@@ -397,11 +397,17 @@ def _without_effect(
   """Keys that change nothing here, and what they would have to go with."""
   name, source = values['data.name'], values['data.digits']
   idle = {
-    'polymnist': ('data.num_pairings', 'data.pairing', 'data.test_split'),
+    'polymnist': (
+      'data.num_pairings',
+      'data.pairing',
+      'data.test_split',
+      'model.width',
+    ),
     'mnist_svhn_text': (
       'data.backgrounds',
       'data.test_split',
       'model.hidden_dim',
+      'model.width',
     ),
     'celeba': (
       'data.digits',
@@ -421,6 +427,7 @@ def _without_effect(
       'data.pairing',
       'data.test_split',
       'model.hidden_dim',
+      'model.width',
       'model.first_colour',
       'model.text_likelihood',
     ),

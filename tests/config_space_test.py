@@ -148,6 +148,7 @@ SPACE = {
   'data.incomplete': Values(('keep',), ('dropped', '', None)),
   'model.latent_dim': SIZE,
   'model.hidden_dim': SIZE,
+  'model.width': _integers(1, 1024, (1024,)),
   'model.style_dim': _tuples([(0, 1, 2), (4,) * 5], -1, 1.5, 4097, 2**40),
   'model.text_likelihood': _choices('categorical', 'as_released'),
   'model.draws_per_decode': COUNT_OR_ALL,
@@ -283,12 +284,14 @@ APART = [
   ('data.incomplete', {'data.incomplete': 'drop', 'data.missing': 1.0}),
   ('data.missing', {'data.missing': 0.5, 'data.modalities': ('m1',)}),
   ('model.text_likelihood', {'model.text_likelihood': 'as_released'}),
+  ('model.width', {'model.width': 64}),
   *(
     (key, {'data.name': 'mnist_svhn_text', **changes})
     for key, changes in [
       ('data.backgrounds', {'data.backgrounds': _FILES}),
       ('data.test_split', {'data.test_split': 'validation'}),
       ('model.hidden_dim', {'model.hidden_dim': 256}),
+      ('model.width', {'model.width': 64}),
       (
         'model.text_likelihood',
         {
@@ -311,6 +314,7 @@ APART = [
       ('data.pairing', 'all'),
       ('data.modalities', ('m0',)),
       ('data.incomplete', 'drop'),
+      ('model.hidden_dim', 256),
       ('model.style_dim', (1,)),
     ]
   ),
@@ -334,6 +338,7 @@ APART = [
       {'data.test_split': 'validation'},
       {'data.stream': True, 'data.dir': str(_HERE)},
       {'model.hidden_dim': 256},
+      {'model.width': 64},
       {'model.first_colour': 'median'},
       {'model.style_dim': (1,)},
       {'data.modalities': ('m0',)},
@@ -468,6 +473,7 @@ def _decoder(*shape):
   class Decoder(nn.Module):
     first_colour: tuple[float, ...] | None = None
     as_released: bool = False
+    width: int = 0
 
     @nn.compact
     def __call__(self, z):
@@ -524,6 +530,8 @@ def _stand_ins():
       (mnist_image, (28, 28, 1)),
       (svhn_image, (32, 32, 3)),
       (text, (8, 71)),
+      (celeba_image, (64, 64, 3)),
+      (celeba_text, (256, 71)),
     ):
       patch.setattr(module, 'Encoder', _Encoder)
       patch.setattr(module, 'Decoder', _decoder(*shape))
@@ -839,6 +847,7 @@ def _arguments(*names):
   [
     ('polymnist', ('paper', 'smoke')),
     ('mnist_svhn_text', ('paper', 'ms', 'smoke')),
+    ('celeba', ('paper', 'smoke')),
     ('custom', ()),
   ],
 )
