@@ -5,7 +5,10 @@ import os
 import celeba_world as world
 import numpy as np
 import pytest
+from train_world import mesh_of
 
+from mmjsd_jax import config as configuration
+from mmjsd_jax import job as jobs
 from mmjsd_jax.data import celeba, celeba_pictures, celeba_tfds
 
 pytestmark = pytest.mark.usefixtures('no_local_data')
@@ -89,6 +92,38 @@ def test_a_streamed_set_is_the_resident_one(folder, cache):
   _assert_same(found.test, wanted.test)
   text = found.streamed.only(('text',)).take(np.array([1])).inputs['text']
   np.testing.assert_array_equal(text, wanted.train.inputs['text'][[1]])
+
+
+def test_a_job_streams_what_it_would_hold(folder, cache, tmp_path, monkeypatch):
+  monkeypatch.setattr(jobs, 'make_mesh', lambda: mesh_of(1))
+  resident, streamed = (
+    jobs.prepare(
+      _config(folder, stream), tmp_path / 'run', mode='train', command=''
+    )
+    for stream in (False, True)
+  )
+  assert streamed.model == resident.model
+  assert streamed.dataset.fingerprint == resident.dataset.fingerprint
+  _assert_same(streamed.training.take(np.arange(3)), resident.training)
+  evaluated = jobs.for_evaluation(streamed).dataset
+  _assert_same(evaluated.train, resident.dataset.train)
+  assert evaluated.factors == celeba.FACTORS
+  assert 'CelebA is a subset' in resident.substitutions[0]
+
+
+def _config(folder, stream):
+  config = configuration.default()
+  config.update_from_flattened_dict(
+    {
+      'data.name': 'celeba',
+      'data.dir': str(folder),
+      'data.stream': stream,
+      'evaluation.sampler': '',
+      'train.batch_size': 1,
+      'train.num_steps': 1,
+    }
+  )
+  return config
 
 
 def test_a_copy_that_is_named_is_read_without_the_pictures(

@@ -535,7 +535,17 @@ def _stand_ins():
     ):
       patch.setattr(module, 'Encoder', _Encoder)
       patch.setattr(module, 'Decoder', _decoder(*shape))
+    for module, shape in (
+      (celeba_image, (64, 64, 3)),
+      (celeba_text, (256, 71)),
+    ):
+      patch.setattr(module, 'Encoder', _Encoder)
+      patch.setattr(module, 'Decoder', _with_width(_decoder(*shape)))
     yield
+
+
+def _with_width(decoder):
+  return lambda width, *args, **settings: decoder(*args, **settings)
 
 
 def _prepare(config):
