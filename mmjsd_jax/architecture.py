@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from mmjsd_jax import likelihoods
+from mmjsd_jax import likelihoods, networks
 from mmjsd_jax.data.declaration import ModalitySpec
 from mmjsd_jax.modalities import (
   mnist_image,
@@ -213,6 +213,11 @@ def _own_networks(
       f'{place} must be (encoder, decoder), two Flax modules; '
       f'{spec.networks!r} gave {type(made).__name__}'
     )
+  try:
+    for network in made:
+      networks.takes_train(network)
+  except ValueError as error:
+    raise ValueError(f'{place}, {spec.networks!r}: {error}') from None
   return made
 
 

@@ -17,6 +17,7 @@ from mmjsd_jax.step import (
   make_batch,
   make_hyper,
   metrics_and_grads,
+  noise_key,
   order_in,
 )
 
@@ -44,12 +45,19 @@ def _num_bad(
   order = order_in(settings, data)
   rows = order.batch(state.step, order.epoch(state.step))
   batch = make_batch(model, hyper, state, data, rows)
-  posteriors = model.encode(state.params, batch.inputs, batch.present)
-  metrics, grads = metrics_and_grads(model, settings, hyper, state, data, rows)
+  posteriors = model.train_encode(
+    noise_key(hyper, state), state.params, batch.inputs, batch.present
+  )
+  metrics, grads, statistics = metrics_and_grads(
+    model, settings, hyper, state, data, rows
+  )
   named: dict[str, Any] = {}
   for name in model.modalities:
     named[f'parameters of {name}'] = state.params[name]
     named[f'input of {name}'] = batch.inputs[name]
+    named[f'batch statistics of the encoder of {name}'] = statistics[name].get(
+      'encoder', {}
+    )
   for index, name in enumerate(model.modalities):
     q = jax.tree.map(lambda leaf, index=index: leaf[index], posteriors.shared)
     for which, leaf in q._asdict().items():
@@ -58,6 +66,10 @@ def _num_bad(
     named[f'KL of the posterior of {name}'] = gaussian.kl_to_standard_normal(q)
     for which, leaf in posteriors.styles[index]._asdict().items():
       named[f'{which} of the style of {name}'] = leaf
+  for name in model.modalities:
+    named[f'batch statistics of the decoder of {name}'] = statistics[name].get(
+      'decoder', {}
+    )
   # Those of one modality before their sums, and the loss, which has all, last.
   for name in sorted(metrics, key=lambda n: (n == 'loss', '/' not in n, n)):
     named[name] = metrics[name]

@@ -117,6 +117,10 @@ def prepare(
     _first_colours(config, training),
     specs=dataset.specs,
   )
+  try:
+    model.check_training()
+  except ValueError as error:
+    raise ValueError(f'config.model.{error}') from None
   job = Job(
     config=config,
     workdir=workdir,

@@ -5,7 +5,6 @@ front of z, which all modalities share (mmJSD, Sec. 3.3). Pure functions of
 (params, ...); a `Model` holds only what is static. Legend in gaussian.py.
 """
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -14,12 +13,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmjsd_jax import fusion, gaussian, objectives
+from mmjsd_jax import fusion, gaussian, networks, objectives
 from mmjsd_jax.gaussian import Gaussian
 from mmjsd_jax.mixture import Mixture
 from mmjsd_jax.objectives import ElboTerms, Objective
 
 Params = dict[str, dict[str, Any]]  # modality -> {'encoder', 'decoder'}
+Statistics = dict[str, dict[str, Any]]  # the same, of batch statistics alone
+
+# Folded into the step's key for dropout; the objective splits it into four.
+_DROPOUT = 2**31
 
 
 class Modality(NamedTuple):
@@ -30,6 +33,7 @@ class Modality(NamedTuple):
     shape: of one example as stored, without the batch.
     encoder: x [B, ...] -> Gaussian [B, style_dim + D], the style first.
     decoder: [..., style_dim + D] -> the likelihood's parameter, [..., *shape].
+      Either may behave in another way in training: see networks.py.
     to_float: stored x (uint8 images) to the values that networks see.
     log_likelihood: (x [B, ...], decoded [..., B, ...]) -> [..., B], in nats.
     style_dim: D_m, latents of this modality alone.
@@ -96,7 +100,7 @@ class Model(NamedTuple):
     return tuple(modality.name for modality in self.modality_list)
 
   def init(self, key: jax.Array) -> Params:
-    """Fresh parameters."""
+    """Fresh parameters, with batch statistics where networks have them."""
     params = {}
     for index, modality in enumerate(self.modality_list):
       key_encoder, key_decoder = jax.random.split(
@@ -105,8 +109,8 @@ class Model(NamedTuple):
       x = modality.to_float(jnp.zeros((1, *modality.shape), jnp.uint8))
       z = jnp.zeros((1, modality.style_dim + self.latent_dim), jnp.float32)
       params[modality.name] = {
-        'encoder': _init(modality.encoder, key_encoder, x),
-        'decoder': _init(modality.decoder, key_decoder, z),
+        'encoder': networks.init(modality.encoder, key_encoder, x),
+        'decoder': networks.init(modality.decoder, key_decoder, z),
       }
     return params
 
@@ -135,11 +139,30 @@ class Model(NamedTuple):
       present: Bool, shape [M, B]; absent inputs are replaced before they reach
         a network, whatever they hold.
     """
+    return self._encode(_Run(self, params), inputs, present)
+
+  def train_encode(
+    self,
+    key: jax.Array,
+    params: Params,
+    inputs: dict[str, jax.Array],
+    present: jax.Array | None = None,
+  ) -> Posteriors:
+    """`encode` as `train_elbo` of the same key does it."""
+    return self._encode(_Run(self, params, key), inputs, present)
+
+  def _encode(
+    self,
+    run: '_Run',
+    inputs: dict[str, jax.Array],
+    present: jax.Array | None,
+  ) -> Posteriors:
     shared, styles = [], []
-    for modality, x in zip(
-      self.modality_list, self._floats(inputs, present), strict=True
+    for index, (modality, x) in enumerate(
+      zip(self.modality_list, self._floats(inputs, present), strict=True)
     ):
-      q = self._apply(modality.encoder, params[modality.name]['encoder'], x)
+      mask = None if present is None else present[index]
+      q = run.apply(index, 'encoder', x, mask)
       if q.mean.shape[-1] != modality.style_dim + self.latent_dim:
         raise ValueError(
           f'the encoder of {modality.name} must have {modality.style_dim} + '
@@ -166,12 +189,11 @@ class Model(NamedTuple):
       Modality name -> [..., *shape].
     """
     means = {}
-    for modality, latents in zip(
-      self.modality_list, self._latents([z], styles), strict=True
+    run = _Run(self, params)
+    for index, (modality, latents) in enumerate(
+      zip(self.modality_list, self._latents([z], styles), strict=True)
     ):
-      decoded = self._apply(
-        modality.decoder, params[modality.name]['decoder'], latents
-      )
+      decoded = run.apply(index, 'decoder', latents)
       to_mean = modality.mean
       means[modality.name] = decoded if to_mean is None else to_mean(decoded)
     return means
@@ -193,18 +215,29 @@ class Model(NamedTuple):
       styles: one for each modality, [N, B, D_m]; () where all are empty.
       present: as in `encode`.
     """
+    run = _Run(self, params)
+    return self._log_likelihoods(run, inputs, z, styles, present)
+
+  def _log_likelihoods(
+    self,
+    run: '_Run',
+    inputs: dict[str, jax.Array],
+    z: jax.Array,
+    styles: Sequence[jax.Array],
+    present: jax.Array | None,
+  ) -> jax.Array:
     values = []
-    for modality, x, latents in zip(
-      self.modality_list,
-      self._floats(inputs, present),
-      self._latents(z, styles),
-      strict=True,
+    for index, (modality, x, latents) in enumerate(
+      zip(
+        self.modality_list,
+        self._floats(inputs, present),
+        self._latents(z, styles),
+        strict=True,
+      )
     ):
 
-      def of_draws(latents, modality=modality, x=x):
-        decoded = self._apply(
-          modality.decoder, params[modality.name]['decoder'], latents
-        )
+      def of_draws(latents, index=index, modality=modality, x=x):
+        decoded = run.apply(index, 'decoder', latents)
         return modality.log_likelihood(x, decoded)
 
       if 0 < self.draws_per_decode < len(latents):
@@ -275,32 +308,89 @@ class Model(NamedTuple):
     beta_style: jax.typing.ArrayLike = 1.0,
     style_weights: jax.Array | None = None,
   ) -> ElboTerms:
-    """objectives.elbo of this model. One number per example."""
-    posteriors = self.encode(params, inputs, present)
-    has_styles = any(modality.style_dim for modality in self.modality_list)
-    return objectives.elbo(
+    """objectives.elbo of this model, in evaluation. One number per example."""
+    return self._elbo(
       key,
-      posteriors.shared,
-      lambda z, styles=(): self.log_likelihoods(
-        params, inputs, z, styles, present
-      ),
-      objective=self.objective,
+      _Run(self, params),
+      inputs,
       present=present,
       beta=beta,
-      pi=self._pi(posteriors.shared),
       likelihood_weights=likelihood_weights,
-      styles=[jax.tree.map(lambda leaf: leaf[0], q) for q in posteriors.styles]
-      if has_styles
-      else None,
       beta_style=beta_style,
       style_weights=style_weights,
     )
 
-  def _apply(self, network: nn.Module, params: Any, x: jax.Array) -> Any:
-    if self.compute_dtype == 'float32':
-      return network.apply({'params': params}, x)
-    output = network.apply(*_cast(({'params': params}, x), self.compute_dtype))
-    return _cast(output, x.dtype)
+  def train_elbo(
+    self,
+    key: jax.Array,
+    params: Params,
+    inputs: dict[str, jax.Array],
+    *,
+    present: jax.Array | None = None,
+    **settings: Any,
+  ) -> tuple[ElboTerms, Statistics]:
+    """`elbo` in training: with dropout, and by statistics of the batch.
+
+    Those of encoders are of the examples that have the modality; those of
+    decoders of all draws of all examples.
+
+    Args:
+      key: PRNG key, consumed; without dropout, the draws of `elbo`.
+      params: of `init`.
+      inputs: modality name -> x as stored. Shape [B, ...].
+      present: Bool, shape [M, B]; None means all.
+      **settings: beta and weights, as in `elbo`.
+
+    Returns:
+      The terms, and the new batch statistics, for `with_statistics`.
+
+    Raises:
+      ValueError: see `check_training`.
+    """
+    self.check_training()
+    run = _Run(self, params, key)
+    terms = self._elbo(key, run, inputs, present=present, **settings)
+    return terms, run.statistics
+
+  def check_training(self) -> None:
+    """Refuses what can be evaluated but not trained.
+
+    Raises:
+      ValueError: draws are decoded in parts by a decoder whose batch statistics
+        are of all of them.
+    """
+    for modality in self.modality_list:
+      if self.draws_per_decode and networks.takes_train(modality.decoder):
+        raise ValueError(
+          'draws_per_decode must be 0, as all draws enter the batch statistics '
+          f'of the decoder of {modality.name}; got {self.draws_per_decode}'
+        )
+
+  def _elbo(
+    self,
+    key: jax.Array,
+    run: '_Run',
+    inputs: dict[str, jax.Array],
+    *,
+    present: jax.Array | None,
+    **settings: Any,
+  ) -> ElboTerms:
+    posteriors = self._encode(run, inputs, present)
+    has_styles = any(modality.style_dim for modality in self.modality_list)
+    return objectives.elbo(
+      key,
+      posteriors.shared,
+      lambda z, styles=(): self._log_likelihoods(
+        run, inputs, z, styles, present
+      ),
+      objective=self.objective,
+      present=present,
+      pi=self._pi(posteriors.shared),
+      styles=[jax.tree.map(lambda leaf: leaf[0], q) for q in posteriors.styles]
+      if has_styles
+      else None,
+      **settings,
+    )
 
   def _latents(self, z, styles):
     """(s_m, z[m]) of every modality; one z may serve all."""
@@ -337,15 +427,48 @@ class Model(NamedTuple):
       yield x
 
 
-# Compiled once for equal networks: in one program for a whole model, the draws
-# of every modality would be compiled anew.
-@functools.partial(jax.jit, static_argnames='network')
-def _init(network: nn.Module, key: jax.Array, x: jax.Array) -> Any:
-  return network.init(key, x)['params']
+class _Run:
+  """Networks of a model as they are in training, or without a key evaluation.
+
+  Attributes:
+    statistics: the new ones, of networks that have been applied in training.
+  """
+
+  def __init__(
+    self, model: Model, params: Params, key: jax.Array | None = None
+  ):
+    self._model, self._params, self._key = model, params, key
+    self.statistics: Statistics = {name: {} for name in model.modalities}
+
+  def apply(
+    self, index: int, part: str, x: jax.Array, mask: jax.Array | None = None
+  ) -> Any:
+    """What the encoder or decoder of a modality gives of x."""
+    modality = self._model.modality_list[index]
+    network: nn.Module = getattr(modality, part)
+    params = self._params[modality.name][part]
+    compute_dtype = self._model.compute_dtype
+    if self._key is None or not networks.takes_train(network):
+      return networks.evaluate(network, params, x, compute_dtype)
+    found = self.statistics[modality.name]
+    assert part not in found, 'a second batch would replace the first one'
+    key = jax.random.fold_in(self._key, _DROPOUT + index)
+    key = jax.random.fold_in(key, int(part == 'decoder'))
+    output, found[part] = networks.train(
+      network, params, key, x, mask, compute_dtype
+    )
+    return output
 
 
-def _cast(tree: Any, dtype: jax.typing.DTypeLike) -> Any:
-  return jax.tree.map(lambda leaf: leaf.astype(dtype), tree)
+def with_statistics(params: Params, statistics: Statistics) -> Params:
+  """The parameters with the batch statistics of `train_elbo`."""
+  return {
+    name: {
+      part: networks.join(layers, statistics[name].get(part, {}))
+      for part, layers in parts.items()
+    }
+    for name, parts in params.items()
+  }
 
 
 def pixels_to_float(x: jax.Array) -> jax.Array:

@@ -10,7 +10,15 @@ from typing import Any
 
 import jax
 
-from mmjsd_jax import __version__, curves, figures, hosts, published, report
+from mmjsd_jax import (
+  __version__,
+  curves,
+  figures,
+  hosts,
+  networks,
+  published,
+  report,
+)
 from mmjsd_jax import config as configuration
 from mmjsd_jax.data import gaps
 from mmjsd_jax.data.dataset import Split, Streamed
@@ -167,7 +175,7 @@ def training_block(
     'batch_size': batch_size,
     'seconds': round(seconds, 1),
     'samples_per_second': round(step * batch_size / seconds, 1),
-    'num_parameters': sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+    'num_parameters': networks.num_parameters(state.params),
     'skipped_steps': int(state.num_skipped),
     'learning_rate_scale': float(state.rate_scale),
     'history': [

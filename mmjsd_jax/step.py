@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 from mmjsd_jax import hosts
 from mmjsd_jax.blocks import Block, BlockOrder
 from mmjsd_jax.data.dataset import Split
-from mmjsd_jax.model import Model, Params
+from mmjsd_jax.model import Model, Params, Statistics, with_statistics
 from mmjsd_jax.objectives import ElboTerms
 from mmjsd_jax.order import (
   Data,
@@ -162,7 +162,8 @@ def take_step(
 ) -> tuple[TrainState, jax.Array, jax.Array]:
   """The next step: state, order of the epoch, and whether it was finite.
 
-  One that is not, in loss or gradient, updates nothing but their counts.
+  One that is not, in loss, gradient or batch statistics, updates nothing but
+  their counts.
 
   Args:
     model: what is trained.
@@ -179,7 +180,7 @@ def take_step(
   if rows.ndim:  # a batch of a block lies over the devices already
     rows = over_devices(rows, mesh)
   whole = constrain(state.params, mesh, shard=False)
-  metrics, grads = metrics_and_grads(
+  metrics, grads, statistics = metrics_and_grads(
     model, settings, hyper, state._replace(params=whole), data, rows
   )
   grads = constrain(grads, mesh, shard=settings.shard_params)
@@ -187,13 +188,17 @@ def take_step(
   finite = jnp.isfinite(metrics['loss']) & jnp.isfinite(
     metrics['gradient_norm']
   )
+  for leaf in jax.tree.leaves(statistics):
+    finite &= jnp.all(jnp.isfinite(leaf))
   updates, opt_state = _optimizer(hyper.learning_rate).update(
     grads, state.opt_state, state.params
   )
   updates = jax.tree.map(lambda leaf: leaf * state.rate_scale, updates)
   tally = _tally(model, settings, state)
   taken = TrainState(
-    params=optax.apply_updates(state.params, updates),
+    params=with_statistics(
+      optax.apply_updates(state.params, updates), statistics
+    ),
     opt_state=opt_state,
     step=state.step,
     tally=Tally(
@@ -249,7 +254,9 @@ def make_validation_loss(
         jnp.minimum(rows, num_examples - 1),
       )
       key = jax.random.fold_in(key_chunks, index)
-      terms = _terms(params, model, settings, hyper, key, batch, hyper.beta)
+      terms = model.elbo(
+        key, params, **_terms_of(settings, hyper, batch, hyper.beta)
+      )
       return -jnp.sum(jnp.where(rows < num_examples, terms.objective, 0))
 
     sums = jax.lax.map(chunk, (jnp.arange(num_chunks), jnp.asarray(rows)))
@@ -265,19 +272,27 @@ def metrics_and_grads(
   state: TrainState,
   data: Data | Block,
   rows: jax.Array,
-) -> tuple[dict[str, jax.Array], Params]:
-  """Those of one member's next step, on the examples `rows`."""
-  _, _, key_noise, _ = hyper.keys
-  (_, metrics), grads = jax.value_and_grad(_loss, has_aux=True)(
+) -> tuple[dict[str, jax.Array], Params, Statistics]:
+  """Those of one member's next step, on the examples `rows`.
+
+  And the new batch statistics, whose old ones have a gradient of zero.
+  """
+  (_, (metrics, statistics)), grads = jax.value_and_grad(_loss, has_aux=True)(
     state.params,
     model,
     settings,
     hyper,
-    jax.random.fold_in(key_noise, state.step),
+    noise_key(hyper, state),
     make_batch(model, hyper, state, data, rows),
     _beta(hyper, settings, state.step),
   )
-  return metrics, grads
+  return metrics, grads, statistics
+
+
+def noise_key(hyper: Hyper, state: TrainState) -> jax.Array:
+  """The key of a member's next step, for all draws but those of access."""
+  _, _, key_noise, _ = hyper.keys
+  return jax.random.fold_in(key_noise, state.step)
 
 
 def make_batch(
@@ -327,13 +342,16 @@ def _beta(hyper: Hyper, settings: Settings, step: jax.Array) -> jax.Array:
 
 
 def _loss(params, model, settings, hyper, key, batch, beta):
-  """The mean negative objective over the batch, and its terms."""
-  terms = _terms(params, model, settings, hyper, key, batch, beta)
+  """The mean negative objective over the batch; its terms, and statistics."""
+  terms, statistics = model.train_elbo(
+    key, params, **_terms_of(settings, hyper, batch, beta)
+  )
   means = jax.tree.map(lambda leaf: jnp.mean(leaf, axis=-1), terms)
   shares = None
   if batch.present is not None:
     shares = jnp.mean(batch.present, axis=-1, dtype=terms.objective.dtype)
-  return -means.objective, _metrics(model, settings, means, shares)
+  metrics = _metrics(model, settings, means, shares)
+  return -means.objective, (metrics, statistics)
 
 
 def _metrics(
@@ -392,17 +410,16 @@ def _no_steps(model: Model, settings: Settings) -> Tally:
   )
 
 
-def _terms(params, model, settings, hyper, key, batch, beta):
-  return model.elbo(
-    key,
-    params,
-    batch.inputs,
-    present=batch.present,
-    beta=beta,
-    likelihood_weights=jnp.asarray(settings.likelihood_weights),
-    beta_style=hyper.beta_style,
-    style_weights=jnp.asarray(settings.style_weights),
-  )
+def _terms_of(settings, hyper, batch, beta):
+  """What the terms are of, beside key and parameters."""
+  return {
+    'inputs': batch.inputs,
+    'present': batch.present,
+    'beta': beta,
+    'likelihood_weights': jnp.asarray(settings.likelihood_weights),
+    'beta_style': hyper.beta_style,
+    'style_weights': jnp.asarray(settings.style_weights),
+  }
 
 
 def _optimizer(

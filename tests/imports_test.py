@@ -51,6 +51,7 @@ TABLE = (
   Entry('objectives', ('jax',)),
   # Networks.
   Entry('modalities', _NETWORKS),
+  Entry('networks', ('flax', 'jax')),
   Entry('model', _NETWORKS),
   # Host: plain numpy, no device.
   Entry('allocator', ()),

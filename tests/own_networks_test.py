@@ -157,6 +157,15 @@ def make_one(spec, num_latents):
   return OwnEncoder(num_latents)
 
 
+class ForgetsMask(OwnEncoder):
+  def __call__(self, x, *, train):
+    return super().__call__(x)
+
+
+def make_forgetful(spec, num_latents):
+  return ForgetsMask(num_latents), vector.Decoder(*spec.shape, width=3)
+
+
 def _own(name):
   return ModalitySpec(
     'a', 'vector', networks=f'{__name__}:{name}', shape=(3,)
@@ -174,6 +183,7 @@ def test_networks_may_be_the_users_own():
   [
     ('make_two', "networks of a must be importable; '.*:make_two'"),
     ('make_one', 'must be .*two Flax modules; .*:make_one.* gave OwnEncoder'),
+    ('make_forgetful', ':make_forgetful.*: ForgetsMask must take `mask` with'),
   ],
 )
 def test_networks_that_cannot_be_had_are_named(name, message):

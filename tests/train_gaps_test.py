@@ -56,9 +56,10 @@ def step_fn(found):
     hyper = steps.make_hyper(OF_THREE._replace(seed=seed))
     # All that is read of a state.
     state = steps.TrainState(params, (), jnp.int32(0), *[None] * 4)
-    return steps.metrics_and_grads(
+    metrics, grads, _ = steps.metrics_and_grads(
       found.model, OF_THREE, hyper, state, data, jnp.arange(BATCH)
     )
+    return metrics, grads
 
   return of_step
 

@@ -26,8 +26,9 @@ from mmjsd_jax.modalities.matmul import matmul
 class Conv(nn.Module):
   """`conv2d` and a bias with `torch.nn.Conv2d`'s initialisation.
 
-  Parameters: kernel [kh, kw, C, features] and bias [features]. Sequences
-  [B, N, C] are met with `conv1d`, and a kernel [k, C, features].
+  Parameters: kernel [kh, kw, C, features] and bias [features]. Without
+  `use_bias` there is no bias. Sequences [B, N, C] are met with `conv1d`, and a
+  kernel [k, C, features].
   """
 
   features: int
@@ -35,13 +36,13 @@ class Conv(nn.Module):
   stride: int | tuple[int, ...] = 1
   padding: int | tuple[int, ...] = 0
   backend: str | None = None
+  use_bias: bool = True
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     size = _per_axis(self.kernel_size, x)
     init = uniform_by_fan_in(x.shape[-1] * math.prod(size))
     kernel = self.param('kernel', init, (*size, x.shape[-1], self.features))
-    bias = self.param('bias', init, (self.features,))
     conv: Any = conv1d if len(size) == 1 else conv2d
     y = conv(
       x,
@@ -50,6 +51,9 @@ class Conv(nn.Module):
       padding=self.padding,
       backend=self.backend,
     )
+    if not self.use_bias:
+      return y
+    bias = self.param('bias', init, (self.features,))
     return y + bias.reshape((1,) * (y.ndim - 1) + (-1,))
 
 
@@ -57,8 +61,8 @@ class ConvTranspose(nn.Module):
   """`conv_transpose2d` and a bias, initialised as `torch.nn.ConvTranspose2d`.
 
   Parameters: kernel [kh, kw, C, features] and bias [features]. `first_bias`,
-  one number per feature, is what the bias starts from instead. Sequences are
-  met with `conv_transpose1d`, as in `Conv`.
+  one number per feature, is what the bias starts from instead. `use_bias` and
+  sequences are as in `Conv`.
   """
 
   features: int
@@ -68,16 +72,13 @@ class ConvTranspose(nn.Module):
   output_padding: int | tuple[int, ...] = 0
   backend: str | None = None
   first_bias: tuple[float, ...] | None = None
+  use_bias: bool = True
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     size = _per_axis(self.kernel_size, x)
     init = uniform_by_fan_in(self.features * math.prod(size))
     kernel = self.param('kernel', init, (*size, x.shape[-1], self.features))
-    bias_init = init
-    if self.first_bias is not None:
-      bias_init = nn.initializers.constant(jnp.array(self.first_bias))
-    bias = self.param('bias', bias_init, (self.features,))
     conv: Any = conv_transpose1d if len(size) == 1 else conv_transpose2d
     y = conv(
       x,
@@ -87,6 +88,11 @@ class ConvTranspose(nn.Module):
       output_padding=self.output_padding,
       backend=self.backend,
     )
+    if not self.use_bias:
+      return y
+    if self.first_bias is not None:
+      init = nn.initializers.constant(jnp.array(self.first_bias))
+    bias = self.param('bias', init, (self.features,))
     return y + bias.reshape((1,) * (y.ndim - 1) + (-1,))
 
 

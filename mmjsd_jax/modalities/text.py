@@ -77,9 +77,14 @@ class Decoder(nn.Module):
       x = nn.relu(x)
     x = Conv(NUM_SYMBOLS, 1, backend=self.backend)(x)
     if self.as_released:
-      # Rounding makes l zero for a symbol of probability one.
-      x = jnp.log(jnp.maximum(-nn.log_softmax(x), jnp.finfo(x.dtype).tiny))
+      x = inverted(x)
     return x.reshape(*z.shape[:-1], LENGTH, NUM_SYMBOLS)
+
+
+def inverted(raw: jax.Array) -> jax.Array:
+  """Logits of the authors' distribution, log l; see `Decoder`. [...]."""
+  # Rounding makes l zero for a symbol of probability one.
+  return jnp.log(jnp.maximum(-nn.log_softmax(raw), jnp.finfo(raw.dtype).tiny))
 
 
 def place(key: jax.Array, codes: jax.Array) -> jax.Array:
