@@ -153,6 +153,9 @@ def evaluate(
   def report(stage: str) -> Callable[[int, int], None] | None:
     return None if progress is None else functools.partial(progress, stage)
 
+  def report_of(what: str) -> Callable[[str], Any]:
+    return lambda stage: report(f'{stage}, {what}')
+
   encode_fn = functools.partial(encode, model, chunk_size=chunk_size)
   posteriors = encode_fn(params, test.inputs)
   if untrained_params is not None:
@@ -214,7 +217,7 @@ def evaluate(
         train_posteriors=untrained_train_posteriors,
         posteriors=untrained_posteriors,
         judges=None,
-        report=lambda stage: report(f'{stage}, untrained'),
+        report=report_of('untrained'),
       )['probe']
 
   # Coherence.
@@ -337,9 +340,7 @@ def evaluate(
         )
       if dataset.factors:
         reading['factors'] = factors_fn(
-          key_factors,
-          model=other,
-          report=lambda stage, name=name: report(f'{stage}, {name}'),
+          key_factors, model=other, report=report_of(name)
         )
       if 'log_likelihood' in metrics:
         reading['log_likelihood'] = summary.log_likelihood_block(
@@ -376,7 +377,7 @@ def evaluate(
         sizes=[len(their_train.labels)],
         sampling=as_theirs,
         as_released=True,
-        report=lambda stage: report(f'{stage}, as released'),
+        report=report_of('as released'),
       )
     if has_classes:
       theirs['probe'] = _probes(
@@ -565,7 +566,7 @@ def _probes(
     gaps.having(split, names, rows) & (split.labels >= 0)
     for split in (train, test)
   ]
-  probes = probe.probe_subsets(
+  probes: dict[int, list[probe.Probe]] = probe.probe_subsets(
     key,
     model,
     train_posteriors,
