@@ -16,6 +16,8 @@ from flax import linen as nn
 from mmjsd_jax import likelihoods, networks
 from mmjsd_jax.data.declaration import ModalitySpec
 from mmjsd_jax.modalities import (
+  celeba_image,
+  celeba_text,
   mnist_image,
   polymnist_image,
   strided,
@@ -56,6 +58,7 @@ def make_modalities(
   latent_dim: int,
   style_dims: Sequence[int] = (),
   hidden_dim: int = 512,
+  width: int = 128,
   first_colours: Mapping[str, Colour] | None = None,
   text_as_released: bool = False,
   specs: Sequence[ModalitySpec] = (),
@@ -63,11 +66,12 @@ def make_modalities(
   """Networks and likelihoods of a data set's modalities.
 
   Args:
-    dataset: 'polymnist', 'mnist_svhn_text' or 'custom'.
+    dataset: 'polymnist', 'mnist_svhn_text', 'celeba' or 'custom'.
     modalities: names of those to use.
     latent_dim: D, of the shared latents.
     style_dims: one for each of `modalities`; () is none.
     hidden_dim: of PolyMNIST's encoders.
+    width: of CelebA's networks, channels of the first convolution.
     first_colours: what the decoders of colour images start from.
     text_as_released: the inverted text likelihood of the authors' code.
     specs: what the modalities of a custom data set are, completed from the
@@ -82,6 +86,7 @@ def make_modalities(
     'mnist_svhn_text': functools.partial(
       _mnist_svhn_text, text_as_released, colours
     ),
+    'celeba': functools.partial(_celeba, width, text_as_released, colours),
     'custom': functools.partial(_custom, {spec.name: spec for spec in specs}),
   }
   if dataset not in makers:
@@ -146,6 +151,30 @@ def _mnist_svhn_text(
     svhn_image.IMAGE_SHAPE,
     svhn_image.Encoder(num_latents),
     svhn_image.Decoder(first_colours.get(name)),
+  )
+
+
+def _celeba(
+  width: int,
+  text_as_released: bool,
+  first_colours: Mapping[str, Colour],
+  name: str,
+  num_latents: int,
+) -> Modality:
+  if name == 'text':
+    return Modality(
+      name,
+      (celeba_text.LENGTH,),
+      celeba_text.Encoder(num_latents, width),
+      celeba_text.Decoder(width=width, as_released=text_as_released),
+      text.to_float,
+      likelihoods.one_hot_categorical,
+    )
+  return _image(
+    name,
+    celeba_image.IMAGE_SHAPE,
+    celeba_image.Encoder(num_latents, width),
+    celeba_image.Decoder(width=width, first_colour=first_colours.get(name)),
   )
 
 

@@ -37,6 +37,7 @@ def default() -> ml_collections.ConfigDict:
   data.allow_download = False  # let TFDS download MNIST
   data.num_pairings = 20  # MNIST-SVHN-Text: partners of every image; mmJSD
   data.pairing = 'min'  # 'all': those of MNIST without a partner, too
+  data.test_split = 'test'  # of CelebA; 'validation' is what its papers take
   # The training split stays on the disk: in data.dir lies a prepared copy.
   data.stream = False
   data.num_validation = 0  # training tuples held out to choose the best step
@@ -48,6 +49,7 @@ def default() -> ml_collections.ConfigDict:
   config.model = ml_collections.ConfigDict()
   config.model.latent_dim = 512  # D; MoPoE, App. D
   config.model.hidden_dim = 512  # encoder's dense layer; originally D
+  config.model.width = 128  # CelebA: channels of the first layers; mmJSD's code
   # Latents of every modality alone, one number each; () is none.
   config.model.style_dim = ()
   config.model.text_likelihood = 'categorical'  # or 'as_released', inverted

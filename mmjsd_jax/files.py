@@ -42,9 +42,8 @@ def write_atomically(path: pathlib.Path, data: str | bytes) -> None:
   if isinstance(data, str):
     data = data.encode()
   for left in path.parent.glob(f'.{glob.escape(path.name)}.*.partial'):
-    with contextlib.suppress(FileNotFoundError):
-      if time.time() - left.stat().st_mtime > _LONG_AGO:  # its writer is gone
-        left.unlink()
+    if is_abandoned(left):
+      left.unlink(missing_ok=True)
   partial = path.with_name(f'.{path.name}.{uuid.uuid4().hex}.partial')
   try:
     partial.write_bytes(data)
@@ -55,6 +54,13 @@ def write_atomically(path: pathlib.Path, data: str | bytes) -> None:
     raise OSError(error.errno, error.strerror, str(path)) from error
   finally:
     partial.unlink(missing_ok=True)
+
+
+def is_abandoned(path: pathlib.Path) -> bool:
+  """Whether what was being made there has not been touched for an hour."""
+  with contextlib.suppress(FileNotFoundError):
+    return time.time() - path.stat().st_mtime > _LONG_AGO
+  return False
 
 
 @contextlib.contextmanager

@@ -13,7 +13,14 @@ import numpy as np
 from mmjsd_jax import config as configuration
 from mmjsd_jax import workdir as workdirs
 from mmjsd_jax.architecture import make_modalities, weights_by_size
-from mmjsd_jax.data import custom, gaps, mnist_svhn_text, own_files, polymnist
+from mmjsd_jax.data import (
+  celeba,
+  custom,
+  gaps,
+  mnist_svhn_text,
+  own_files,
+  polymnist,
+)
 from mmjsd_jax.data.dataset import (
   Dataset,
   Split,
@@ -24,7 +31,6 @@ from mmjsd_jax.data.dataset import (
 )
 from mmjsd_jax.data.declaration import ModalitySpec, from_json
 from mmjsd_jax.evaluation.inception import Inception, load_inception
-from mmjsd_jax.modalities import polymnist_image, svhn_image
 from mmjsd_jax.model import Model
 from mmjsd_jax.order import check_batch, check_devices, make_mesh
 from mmjsd_jax.step import Settings
@@ -211,9 +217,7 @@ def before_data(model: Model) -> Model:
   return model._replace(
     modality_list=tuple(
       modality._replace(decoder=modality.decoder.clone(first_colour=None))
-      if isinstance(
-        modality.decoder, (polymnist_image.Decoder, svhn_image.Decoder)
-      )
+      if 'first_colour' in type(modality.decoder).__dataclass_fields__
       else modality
       for modality in model.modality_list
     )
@@ -246,6 +250,7 @@ def make_model(
       latent_dim=config.model.latent_dim,
       style_dims=tuple(config.model.style_dim),
       hidden_dim=config.model.hidden_dim,
+      width=config.model.width,
       first_colours=first_colours,
       text_as_released=config.model.text_likelihood == 'as_released',
       specs=specs,
@@ -304,6 +309,8 @@ def _given(config: ml_collections.ConfigDict, dataset: Dataset) -> Dataset:
 
 def _load(config: ml_collections.ConfigDict) -> Dataset:
   """The data set, with the modalities that the configuration names."""
+  if config.data.name == celeba.NAME:
+    return _chosen(config, _celeba(config))
   if config.data.stream:
     options = {
       'seed': config.data.seed,
@@ -347,6 +354,17 @@ def _load(config: ml_collections.ConfigDict) -> Dataset:
     allow_download=config.data.allow_download,
   )
   return _chosen(config, dataset)
+
+
+def _celeba(config: ml_collections.ConfigDict) -> Dataset:
+  from mmjsd_jax.data import celeba_builder  # loads TFDS, which takes a second
+
+  return celeba_builder.load(
+    directory=config.data.dir,
+    seed=config.data.seed,
+    test_split=config.data.test_split,
+    in_memory=not config.data.stream,
+  )
 
 
 def _chosen(config: ml_collections.ConfigDict, dataset: Dataset) -> Dataset:

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from mmjsd_jax import mixture, objectives
-from mmjsd_jax.data import digits, gaps, mnist_svhn_text
+from mmjsd_jax.data import celeba, digits, gaps, mnist_svhn_text
 from mmjsd_jax.files import FILE_NAME, is_file_name
 from mmjsd_jax.number_lists import MAX_NUMBERS, parse_numbers
 from mmjsd_jax.objectives import Objective
 
-DATASETS = ('polymnist', 'mnist_svhn_text', 'custom')
+DATASETS = ('polymnist', 'mnist_svhn_text', 'celeba', 'custom')
 COMPUTE_DTYPES = ('float32', 'bfloat16')
 NON_FINITE = ('stop', 'skip', 'restore')
 MAX_STEPS = 2**31 - 1  # the step is an int32
@@ -138,6 +138,7 @@ RULES: dict[str, Rule] = {
   'data.allow_download': _FLAG,
   'data.num_pairings': _integer(1, 100),
   'data.pairing': _one_of(mnist_svhn_text.PAIRINGS),
+  'data.test_split': _one_of(celeba.TEST_SPLITS),
   'data.stream': _FLAG,
   'data.num_validation': _integer(0),
   'data.missing': _number(0, 1),
@@ -145,6 +146,7 @@ RULES: dict[str, Rule] = {
   'data.incomplete': _one_of(gaps.INCOMPLETE),
   'model.latent_dim': _SIZE,
   'model.hidden_dim': _SIZE,
+  'model.width': _integer(1, 1024),  # eight times the papers'
   'model.style_dim': _each(_integer(0, 4096)),
   'model.text_likelihood': _one_of(('categorical', 'as_released')),
   'model.draws_per_decode': _integer(0),

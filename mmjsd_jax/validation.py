@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mmjsd_jax import objectives, power_set, subsets
-from mmjsd_jax.data import backgrounds, mnist_svhn_text, polymnist
+from mmjsd_jax.data import backgrounds, celeba, mnist_svhn_text, polymnist
 from mmjsd_jax.data.declaration import ModalitySpec, from_json
 from mmjsd_jax.number_lists import MAX_NUMBERS, parse_numbers
 from mmjsd_jax.objectives import Objective
@@ -31,7 +31,7 @@ POPULATION_KEYS = {
 }
 _POPULATION = tuple(f'population.{name}' for name in POPULATION_KEYS)
 # Data sets whose tuples have all modalities, unless some are taken away.
-_COMPLETE = ('polymnist', 'mnist_svhn_text')
+_COMPLETE = ('polymnist', 'mnist_svhn_text', 'celeba')
 # 4 GB of float32, before anything is decoded.
 _MAX_LATENTS = 2**30
 
@@ -198,14 +198,14 @@ def check_num_steps(values: Values, num_steps: int) -> None:
 def _check_data(values: Values) -> None:
   if values['data.stream']:
     _require(
-      values['data.name'] == 'polymnist',
+      values['data.name'] in ('polymnist', 'celeba'),
       'data.stream',
-      "False, as data.name is not 'polymnist': the tuples of other sets share "
-      'their items, which fit in memory',
+      "False, as data.name is not 'polymnist' or 'celeba': the tuples of other "
+      'sets share their items, which fit in memory',
       True,
     )
     _require(
-      bool(values['data.dir']),
+      bool(values['data.dir']) or values['data.name'] == 'celeba',
       'data.stream, data.dir',
       'False, or True and the folder of a prepared copy',
       (True, ''),
@@ -397,9 +397,19 @@ def _without_effect(
   """Keys that change nothing here, and what they would have to go with."""
   name, source = values['data.name'], values['data.digits']
   idle = {
-    'polymnist': ('data.num_pairings', 'data.pairing'),
-    'mnist_svhn_text': ('data.backgrounds', 'model.hidden_dim'),
-    'custom': (
+    'polymnist': (
+      'data.num_pairings',
+      'data.pairing',
+      'data.test_split',
+      'model.width',
+    ),
+    'mnist_svhn_text': (
+      'data.backgrounds',
+      'data.test_split',
+      'model.hidden_dim',
+      'model.width',
+    ),
+    'celeba': (
       'data.digits',
       'data.backgrounds',
       'data.embedded_repeats',
@@ -407,6 +417,17 @@ def _without_effect(
       'data.num_pairings',
       'data.pairing',
       'model.hidden_dim',
+    ),
+    'custom': (
+      'data.digits',
+      'data.backgrounds',
+      'data.embedded_repeats',
+      'data.allow_download',
+      'data.num_pairings',
+      'data.pairing',
+      'data.test_split',
+      'model.hidden_dim',
+      'model.width',
       'model.first_colour',
       'model.text_likelihood',
     ),
@@ -450,6 +471,8 @@ def _check_some_modalities(values: Values) -> None:
     if not values['data.declaration']:
       return  # known when the data are there
     possible = [tuple(spec.name for spec in _specs(values))]
+  if values['data.name'] == 'celeba':
+    possible = [celeba.MODALITIES]
   if values['data.name'] == 'mnist_svhn_text':
     possible = [mnist_svhn_text.MODALITIES]
     if values['data.digits'] == 'auto':

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from vectors import jit
 
-from mmjsd_jax import architecture, objectives
+from mmjsd_jax import architecture, networks, objectives
 from mmjsd_jax.data import text
 from mmjsd_jax.model import Model, Posteriors
 
@@ -60,6 +60,16 @@ def test_mnist_svhn_text_has_the_authors_number_of_parameters(
   model = Model(modalities, latent_dim, objectives.PRESETS['mmjsd'])
   shapes = jax.eval_shape(model.init, jax.random.key(0))
   assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == 1_411_826
+
+
+def test_celeba_has_the_authors_number_of_parameters_and_the_papers_weights():
+  modalities = architecture.make_modalities(
+    'celeba', ('image', 'text'), latent_dim=32, style_dims=(32, 32)
+  )
+  model = Model(modalities, 32, objectives.PRESETS['mmjsd'])
+  shapes = jax.eval_shape(model.init, jax.random.key(0))
+  assert networks.num_parameters(shapes) == 70_326_218
+  assert architecture.weights_by_size(modalities) == (1, 48)
 
 
 def test_likelihood_weights_by_size_are_the_papers():

@@ -39,7 +39,14 @@ from mmjsd_jax.data.declaration import (
   Source,
 )
 from mmjsd_jax.gaussian import Gaussian
-from mmjsd_jax.modalities import mnist_image, polymnist_image, svhn_image, text
+from mmjsd_jax.modalities import (
+  celeba_image,
+  celeba_text,
+  mnist_image,
+  polymnist_image,
+  svhn_image,
+  text,
+)
 
 _HERE = pathlib.Path(__file__).resolve().parent
 _CONFIGS = _HERE.parent / 'configs'
@@ -116,7 +123,7 @@ SPACE = {
     + ('\udcff', None),
   ),
   'seed': SEED,
-  'data.name': _choices('polymnist', 'mnist_svhn_text', 'custom'),
+  'data.name': _choices('polymnist', 'mnist_svhn_text', 'celeba', 'custom'),
   # Of no effect but with the data set 'custom': see `_config`.
   'data.declaration': Values(('', DECLARED), ('{}', 'x', DECLARED, None)),
   'data.digits': _choices('auto', 'mnist', 'idx', 'tfds', 'embedded'),
@@ -132,6 +139,7 @@ SPACE = {
   'data.allow_download': FLAG,
   'data.num_pairings': _integers(1, 100, (100,)),
   'data.pairing': _choices('min', 'all'),
+  'data.test_split': _choices('test', 'validation'),
   'data.stream': Values((False,), (True, None)),  # True needs data.dir
   'data.num_validation': Values((0, 1, 56), (-1, 64, 2**40, True, None)),
   'data.missing': _numbers(0.0, 1.0),
@@ -140,6 +148,7 @@ SPACE = {
   'data.incomplete': Values(('keep',), ('dropped', '', None)),
   'model.latent_dim': SIZE,
   'model.hidden_dim': SIZE,
+  'model.width': _integers(1, 1024, (1024,)),
   'model.style_dim': _tuples([(0, 1, 2), (4,) * 5], -1, 1.5, 4097, 2**40),
   'model.text_likelihood': _choices('categorical', 'as_released'),
   'model.draws_per_decode': COUNT_OR_ALL,
@@ -269,16 +278,20 @@ APART = [
   ('objective.style_weights', {'objective.style_weights': (2.0,) * 5}),
   ('data.num_pairings', {'data.num_pairings': 2}),
   ('data.pairing', {'data.pairing': 'all'}),
+  ('data.test_split', {'data.test_split': 'validation'}),
   ('data.missing_how', {'data.missing_how': 'by_class'}),
   ('data.incomplete', {'data.incomplete': 'drop'}),
   ('data.incomplete', {'data.incomplete': 'drop', 'data.missing': 1.0}),
   ('data.missing', {'data.missing': 0.5, 'data.modalities': ('m1',)}),
   ('model.text_likelihood', {'model.text_likelihood': 'as_released'}),
+  ('model.width', {'model.width': 64}),
   *(
     (key, {'data.name': 'mnist_svhn_text', **changes})
     for key, changes in [
       ('data.backgrounds', {'data.backgrounds': _FILES}),
+      ('data.test_split', {'data.test_split': 'validation'}),
       ('model.hidden_dim', {'model.hidden_dim': 256}),
+      ('model.width', {'model.width': 64}),
       (
         'model.text_likelihood',
         {
@@ -288,6 +301,21 @@ APART = [
       ),
       ('data.modalities', {'data.modalities': ('digits', 'text')}),
       ('evaluation.condition_on', {'evaluation.condition_on': 'm0'}),
+    ]
+  ),
+  *(
+    (key, {'data.name': 'celeba', 'data.digits': 'auto', key: value})
+    for key, value in [
+      ('data.digits', 'embedded'),
+      ('data.backgrounds', _FILES),
+      ('data.embedded_repeats', 2),
+      ('data.allow_download', True),
+      ('data.num_pairings', 2),
+      ('data.pairing', 'all'),
+      ('data.modalities', ('m0',)),
+      ('data.incomplete', 'drop'),
+      ('model.hidden_dim', 256),
+      ('model.style_dim', (1,)),
     ]
   ),
   ('data.declaration', {'data.name': 'custom', 'data.digits': 'auto'}),
@@ -307,8 +335,10 @@ APART = [
       {'data.embedded_repeats': 2},
       {'data.allow_download': True},
       {'data.num_pairings': 2},
+      {'data.test_split': 'validation'},
       {'data.stream': True, 'data.dir': str(_HERE)},
       {'model.hidden_dim': 256},
+      {'model.width': 64},
       {'model.first_colour': 'median'},
       {'model.style_dim': (1,)},
       {'data.modalities': ('m0',)},
@@ -410,7 +440,7 @@ def _config(changes, name='polymnist'):
   config.update_from_flattened_dict(
     {
       'data.name': name,
-      'data.digits': 'auto' if name == 'custom' else 'tfds',
+      'data.digits': 'auto' if name in ('custom', 'celeba') else 'tfds',
       'data.declaration': DECLARED if name == 'custom' else '',
       'model.latent_dim': 2,
       'train.batch_size': 8,
@@ -443,6 +473,7 @@ def _decoder(*shape):
   class Decoder(nn.Module):
     first_colour: tuple[float, ...] | None = None
     as_released: bool = False
+    width: int = 0
 
     @nn.compact
     def __call__(self, z):
@@ -492,11 +523,15 @@ def _stand_ins():
     patch.setattr(mnist_svhn_text, 'load', _Loads('mnist_svhn_text', mixed))
     own = {spec.name: spec.shape for spec in SPECS}
     patch.setattr(own_files, 'load', _Loads('custom', own, SPECS))
+    faces = {'image': (64, 64, 3), 'text': (256,)}
+    patch.setattr(jobs, '_celeba', _Loads('celeba', faces))
     for module, shape in (
       (polymnist_image, (28, 28, 3)),
       (mnist_image, (28, 28, 1)),
       (svhn_image, (32, 32, 3)),
       (text, (8, 71)),
+      (celeba_image, (64, 64, 3)),
+      (celeba_text, (256, 71)),
     ):
       patch.setattr(module, 'Encoder', _Encoder)
       patch.setattr(module, 'Decoder', _decoder(*shape))
@@ -802,6 +837,7 @@ def _arguments(*names):
   [
     ('polymnist', ('paper', 'smoke')),
     ('mnist_svhn_text', ('paper', 'ms', 'smoke')),
+    ('celeba', ('paper', 'smoke')),
     ('custom', ()),
   ],
 )

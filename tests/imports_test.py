@@ -66,12 +66,14 @@ TABLE = (
       'pyarrow',
       'sklearn',
       'tensorflow_datasets',
+      'tqdm',
     ),
   ),
   # A TFDS builder is a subclass of a TFDS class; only its users load it.
   Entry('data.in_memory_builder', ('array_record', 'tensorflow_datasets')),
   Entry('data.polymnist_builder', ('numpy', 'tensorflow_datasets')),
   Entry('data.mnist_svhn_text_builder', ('numpy', 'tensorflow_datasets')),
+  Entry('data.celeba_builder', ('numpy', 'tensorflow_datasets')),
   # What joins networks and users' declarations.
   Entry('architecture', ('flax', 'jax')),
   Entry('number_lists', ()),

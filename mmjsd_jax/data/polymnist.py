@@ -33,6 +33,9 @@ MODALITIES = ('m0', 'm1', 'm2', 'm3', 'm4')
 NUM_CLASSES = 10
 _THRESHOLD = 128
 _CROP = backgrounds_lib.CROP
+LAYOUT = prepared.Layout(
+  NAME, dict.fromkeys(MODALITIES, (_CROP, _CROP, 3)), NUM_CLASSES
+)
 _SPLITS = ('train', 'test')
 # Tuples worked on at a time, which bounds what is held beside the result.
 _CHUNK = 512
@@ -280,14 +283,9 @@ def load_prepared(directory: str | os.PathLike[str]) -> Dataset:
   Raises:
     FileNotFoundError: if there is no copy.
     ValueError: if the copy does not hold what was written into it.
+    DamagedRecord: if a record is damaged.
   """
-  return prepared.load(
-    directory,
-    _read,
-    name=NAME,
-    modalities=MODALITIES,
-    num_classes=NUM_CLASSES,
-  )
+  return prepared.load_records(directory, LAYOUT, options={})
 
 
 def load_streamed(
@@ -302,24 +300,6 @@ def load_streamed(
   Raises:
     FileNotFoundError: if there is no copy.
     ValueError: if the copy is damaged, or was prepared with other options.
+    DamagedRecord: if one of the records that are read is damaged.
   """
-  return prepared.stream(
-    directory,
-    _read,
-    name=NAME,
-    modalities=MODALITIES,
-    num_classes=NUM_CLASSES,
-    shape=(_CROP, _CROP, 3),
-    options=options,
-  )
-
-
-def _read(source: Sequence[Any]) -> Split:
-  shape = (len(source), _CROP, _CROP, 3)
-  inputs = {name: np.empty(shape, np.uint8) for name in MODALITIES}
-  labels = np.empty(len(source), np.int32)
-  for row, example in enumerate(source):
-    labels[row] = example['label']
-    for name in MODALITIES:
-      inputs[name][row] = example[name]
-  return Split(inputs, labels)
+  return prepared.stream(directory, LAYOUT, options=options)

@@ -28,6 +28,8 @@ class Records:
     paths: Sequence[str],
     lengths: Sequence[int],
     shapes: Mapping[str, tuple[int, ...]],
+    *,
+    labelled: bool = True,
   ):
     """Opens the files.
 
@@ -35,6 +37,7 @@ class Records:
       paths: of the files, in the order of the examples.
       lengths: how many records each of them has.
       shapes: see the class.
+      labelled: whether examples have a class; else all labels are -1.
 
     Raises:
       ValueError: a file has another number of records.
@@ -43,6 +46,7 @@ class Records:
     from array_record.python import array_record_module
 
     self.shapes = dict(shapes)
+    self._labelled = labelled
     self._paths = list(paths)
     self._readers = [
       # Records far apart: what lies behind one is not read with it.
@@ -102,7 +106,8 @@ class Records:
     for row, record in zip(rows, self._fetch(rows), strict=True):
       try:
         features = tf_example_pb2.Example.FromString(record).features.feature
-        labels.append(features['label'].int64_list.value[0])
+        label = features['label'].int64_list.value[0] if self._labelled else -1
+        labels.append(label)
         for name, size in sizes.items():
           (item,) = features[name].bytes_list.value
           if len(item) != size:

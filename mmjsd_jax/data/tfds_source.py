@@ -78,7 +78,7 @@ class TfdsSource(NamedTuple):
       raise FileNotFoundError(
         f'{self.title} not found; looked for {self.place(root)}; {hint}'
       )
-    tfds = _import_tfds(self.title)
+    tfds = import_tfds(self.title)
     if not self.has_copy(root):
       self._download(tfds, root)
     folder = root / self.name / self.version
@@ -175,7 +175,12 @@ def root_of(directory: str | os.PathLike[str]) -> pathlib.Path:
   ).expanduser()
 
 
-def _import_tfds(title: str) -> Any:
+def import_tfds(title: str) -> Any:
+  """The module, which takes a second to load, for the data set `title`.
+
+  Raises:
+    ModuleNotFoundError: it is missing, or a package that it needs.
+  """
   try:
     # TFDS needs the first without declaring it, and says so only deep inside.
     import importlib_resources  # noqa: F401
