@@ -217,6 +217,7 @@ _TASKS = (
     text.to_float,
     one_hot,
     probabilities,
+    at_access=text.place_in_stars,
     min_steps=300,
   ),
 )
