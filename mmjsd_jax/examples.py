@@ -49,7 +49,12 @@ def make_specs(modality_list: Sequence[Modality]) -> tuple[ModalitySpec, ...]:
     name, shape = modality.name, modality.shape
     if modality.to_float is text.to_float:
       return ModalitySpec(
-        name, 'text', alphabet=ALPHABET, length=shape[0], shape=shape
+        name,
+        'text',
+        alphabet=ALPHABET,
+        length=shape[0],
+        filler=modality.filler,
+        shape=shape,
       )
     return ModalitySpec(
       name, 'image' if len(shape) == 3 else 'vector', shape=shape

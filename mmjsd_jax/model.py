@@ -43,6 +43,7 @@ class Modality(NamedTuple):
     mean: the likelihood's parameter [..., *] to the mean of p(x | z), as of
       logits or with a learned scale; None where it is one, and of text, whose
       logits say more.
+    filler: the character that fills texts up.
   """
 
   name: str
@@ -55,6 +56,7 @@ class Modality(NamedTuple):
   at_access: Callable[[jax.Array, jax.Array], jax.Array] | None = None
   weight: float = 1.0
   mean: Callable[[jax.Array], jax.Array] | None = None
+  filler: str = ' '
 
 
 class Posteriors(NamedTuple):

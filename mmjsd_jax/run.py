@@ -346,4 +346,7 @@ def _judges(
   # Judging with dropout needs classifiers that were trained with it.
   released = train_fn(channel_dropout=0.5) if as_released else None
   trained = train_fn()
-  return make_judges(trained, released, left_out), trained
+  judges = make_judges(
+    trained, released, left_out, of_factors=not dataset.num_classes
+  )
+  return judges, trained

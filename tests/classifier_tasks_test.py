@@ -8,8 +8,12 @@ from vectors import jit
 
 from mmjsd_jax.evaluation import classifier_tasks
 from mmjsd_jax.evaluation.classifier_networks import (
+  CelebaImageClassifier,
+  CelebaTextClassifier,
   DigitClassifier,
   MnistClassifier,
+  SpriteClassifier,
+  SpriteTextClassifier,
   SvhnClassifier,
   TextClassifier,
 )
@@ -23,15 +27,36 @@ from mmjsd_jax.evaluation.classifier_networks import (
     ((32, 32, 3), SvhnClassifier),
     ((8,), TextClassifier),
     ((8, 71), TextClassifier),
+    ((64, 64, 3), CelebaImageClassifier),
+    ((256,), CelebaTextClassifier),
+    ((64, 64, 1), SpriteClassifier),
+    ((64, 71), SpriteTextClassifier),
   ],
 )
 def test_shape_tells_the_network(shape, network):
-  assert classifier_tasks.task_of(shape).network is network
+  task = classifier_tasks.task_of(shape)
+  assert isinstance(task.network(5, 0.5, 0.5), network)
+  # As many logits as asked for, of data of that shape.
+  found = jax.eval_shape(
+    lambda: task.network(5).init_with_output(
+      jax.random.key(0), jnp.zeros((2, *task.shape)), train=False
+    )[0]
+  )
+  assert found.shape == (2, 5)
 
 
 def test_unknown_shape_is_named_with_the_known():
-  with pytest.raises(ValueError, match=r'\(28, 28, 1\).*got \(64, 64, 3\)'):
-    classifier_tasks.task_of((64, 64, 3))
+  with pytest.raises(ValueError, match=r'\(28, 28, 1\).*got \(64, 60, 3\)'):
+    classifier_tasks.task_of((64, 60, 3))
+
+
+def test_some_images_are_mirrored_as_a_whole(key):
+  images = jax.random.uniform(key, (20, 3, 4, 2))
+  found = jit(classifier_tasks.mirror)(key, images)
+  mirrored = (found == images[:, :, ::-1]).all(axis=(1, 2, 3))
+  kept = (found == images).all(axis=(1, 2, 3))
+  np.testing.assert_array_equal(mirrored, ~kept)
+  assert 4 < mirrored.sum() < 16
 
 
 def test_shifted_images_are_moved_as_a_whole(key):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from vectors import jit
 
-from mmjsd_jax.data.dataset import Dataset, Split, fingerprint
+from mmjsd_jax.data.dataset import Dataset, Factor, Split, fingerprint
 from mmjsd_jax.data.text import encode
 from mmjsd_jax.evaluation import classifiers
 from mmjsd_jax.evaluation.classifier_networks import (
@@ -95,8 +95,8 @@ def test_accuracy_counts_every_row_once(dataset, trained):
   labels[-5:] = 1 - labels[-5:]
   images = images_of(dataset, num_rows=None)
   seen = jit(predict)(trained.params['a'], images).argmax(axis=-1)
-  accuracy = jit(classifiers._accuracy)(
-    trained.params['a'], dataset.test.inputs['a'], labels
+  accuracy = jit(classifiers._accuracy, static_argnames='counts')(
+    trained.params['a'], dataset.test.inputs['a'], labels[:, None], counts=(2,)
   )
   expected = float(np.mean(np.asarray(seen) == labels))
   assert 0.9 < expected < 1
@@ -276,6 +276,46 @@ def test_settings_out_of_range_are_named(key, dataset, tmp_path):
     train_classifiers(key, dataset, num_steps=0, cache_dir=tmp_path)
 
 
+def test_all_factors_are_learned_at_once(dataset, tmp_path):
+  """Which half is bright, and which channel is: one logit and three."""
+  names = (Factor('half', ('upper', 'lower')), Factor('hue', ('r', 'g', 'b')))
+
+  def coloured(split):
+    hues = np.arange(len(split.labels)) % 3
+    images = split.inputs['a'] // 2
+    images[np.arange(len(hues)), :, :, hues] += 100
+    return Split(
+      {'a': images},
+      np.full(len(hues), -1),
+      factors=np.stack([split.labels, hues], axis=1).astype(np.uint8),
+    )
+
+  made = dataset._replace(
+    modalities=('a',),
+    num_classes=0,
+    train=coloured(dataset.train),
+    test=coloured(dataset.test),
+    factors=names,
+  )
+  assert classifiers.without_classifier(made) == {}
+  found = train_classifiers(
+    jax.random.key(0), made, cache_dir=tmp_path, **SETTINGS
+  )
+  assert found.test_accuracy['a'] > 0.95
+  images = images_of(made)
+  judges = make_judges(found, found, of_factors=True)
+  logits = jit(judges.classify_fn)(None, judges.params, {'a': images})
+  assert logits.shape == (1, 4, 8)
+  np.testing.assert_array_equal(logits[0, 0] > 0, made.test.factors[:8, 0])
+  np.testing.assert_array_equal(
+    logits[0, 1:].argmax(axis=0), made.test.factors[:8, 1]
+  )
+  released = jit(judges.classify_as_released_fn)(
+    jax.random.key(0), judges.params, {'a': images}
+  )
+  assert released.shape == logits.shape
+
+
 # --- MNIST, SVHN and text -----------------------------------------------------
 
 SHAPES = {'mnist': (28, 28, 1), 'svhn': (32, 32, 3), 'text': (8, 71)}
@@ -439,7 +479,7 @@ def test_items_without_a_class_or_that_fill_a_gap_are_not_learned(triple_set):
       rows = np.unique(split.tables[kind][2:])
     else:
       rows = np.arange(2, len(labels))
-    items, classes = classifiers._labelled_items(split, kind)
+    items, classes = classifiers._labelled_items(triple_set, split, kind)
     np.testing.assert_array_equal(items, split.inputs[kind][rows])
     assert classes.min() == 0
   assert classifiers.without_classifier(triple_set) == {}

@@ -118,8 +118,20 @@ def _source(**changes):
     (_spec(weight=-1.0), 'weight of genes must be at least 0'),
     (_spec(networks='os.system'), "networks of genes must be 'package.module:"),
     (_spec(networks='a;b:c'), "networks of genes must be 'package.module:"),
-    (_spec(alphabet='ab'), "alphabet and length of genes must be '' and 0"),
-    (_spec(kind='text', alphabet='ab'), 'alphabet of genes must be .* a blank'),
+    (
+      _spec(alphabet='ab'),
+      "alphabet, length and filler of genes must be '', 0",
+    ),
+    (_spec(filler='*'), 'alphabet, length and filler of genes must be'),
+    (_spec(kind='text', filler='**'), 'filler of genes must be a character'),
+    (
+      _spec(kind='text', alphabet='ab'),
+      "alphabet of genes must be .* ' ' among",
+    ),
+    (
+      _spec(kind='text', alphabet='ab ', filler='*'),
+      r"alphabet of genes must be .* '\*' among",
+    ),
     (_spec(kind='text', length=5000), 'length of genes must be at least 0'),
     (_spec(shape=(3,)), 'shape, mean and std of genes must be ()'),
     (_source(key='a', columns=('b',)), 'key and columns of genes must be not'),

@@ -74,3 +74,9 @@ def test_what_has_no_code_is_refused(words, length, message):
 def test_what_is_no_code_is_refused(codes, message):
   with pytest.raises(ValueError, match=message):
     text.decode(np.array(codes))
+
+
+def test_texts_are_filled_up_with_what_is_asked_for():
+  codes = text.encode(['a b'], 5, filler='*')
+  assert text.decode(codes) == ['a b**']
+  assert text.decode(codes, filler='*') == ['a b']

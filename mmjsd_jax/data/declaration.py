@@ -52,8 +52,9 @@ class ModalitySpec(NamedTuple):
     standardise: of vectors, whether columns are brought to mean 0 and standard
       deviation 1 over the training part; never for bernoulli.
     alphabet: of texts; '' is that of data/text.py or, where it lacks some, the
-      characters that occur. A blank must be in it: texts end in them.
+      characters that occur. `filler` must be in it: texts end in it.
     length: of texts, in characters; 0 is the longest.
+    filler: the character that fills texts up to their length.
     shape: of one example as stored; from the data.
     mean: of every column before it was standardised; from the data. [C] or ().
     std: standard deviation, 1 of constant columns; likewise. [C] or ().
@@ -69,6 +70,7 @@ class ModalitySpec(NamedTuple):
   standardise: bool = True
   alphabet: str = ''
   length: int = 0
+  filler: str = ' '
   shape: tuple[int, ...] = ()
   mean: tuple[float, ...] = ()
   std: tuple[float, ...] = ()
@@ -322,17 +324,20 @@ def check_spec(spec: ModalitySpec) -> None:
     )
     alphabet = spec.alphabet
     _require(
-      not alphabet or (' ' in alphabet and len(alphabet) <= 256),
+      len(spec.filler) == 1, f'filler of {name}', 'a character', spec.filler
+    )
+    _require(
+      not alphabet or (spec.filler in alphabet and len(alphabet) <= 256),
       f'alphabet of {name}',
-      'at most 256 characters, a blank among them',
+      f'at most 256 characters, {spec.filler!r} among them',
       alphabet,
     )
   else:
     _require(
-      not spec.alphabet and not spec.length,
-      f'alphabet and length of {name}',
-      f"'' and 0 of a modality of kind {spec.kind}",
-      (spec.alphabet, spec.length),
+      (spec.alphabet, spec.length, spec.filler) == ('', 0, ' '),
+      f'alphabet, length and filler of {name}',
+      f"'', 0 and ' ' of a modality of kind {spec.kind}",
+      (spec.alphabet, spec.length, spec.filler),
     )
 
 

@@ -35,7 +35,7 @@ def complete(
   spec = spec.with_defaults()
   if spec.kind == 'text':
     words = [str(word) for word in values]
-    alphabet = spec.alphabet or _alphabet(words)
+    alphabet = spec.alphabet or _alphabet(words, spec.filler)
     length = spec.length or max(1, *map(len, words))
     if len(alphabet) > 256:
       raise ValueError(
@@ -71,7 +71,10 @@ def prepare(spec: ModalitySpec, values: np.ndarray) -> np.ndarray:
   if spec.kind == 'text':
     try:
       return text.encode(
-        [str(word) for word in values], spec.length, spec.alphabet
+        [str(word) for word in values],
+        spec.length,
+        spec.alphabet,
+        filler=spec.filler,
       )
     except ValueError as error:
       raise ValueError(f'{spec.name}: {error}') from None
@@ -101,7 +104,8 @@ def prepare(spec: ModalitySpec, values: np.ndarray) -> np.ndarray:
 def undo(spec: ModalitySpec, prepared: np.ndarray) -> np.ndarray:
   """What `prepare` was given, from what it gave: images are as they are."""
   if spec.kind == 'text':
-    words = text.decode(prepared.reshape(-1, spec.length), spec.alphabet)
+    codes = prepared.reshape(-1, spec.length)
+    words = text.decode(codes, spec.alphabet, filler=spec.filler)
     return np.array(words).reshape(prepared.shape[:-1])
   if spec.mean:
     return prepared * np.array(spec.std) + np.array(spec.mean)
@@ -135,9 +139,9 @@ def log_scale_sum(spec: ModalitySpec) -> float:
   return math.fsum(map(math.log, spec.std))
 
 
-def _alphabet(words: Sequence[str]) -> str:
+def _alphabet(words: Sequence[str], filler: str) -> str:
   """The papers' where it is enough: figures are written in that."""
-  characters = {' ', *''.join(words)}
+  characters = {filler, *''.join(words)}
   if characters <= set(text.ALPHABET):
     return text.ALPHABET
   return ''.join(sorted(characters))

@@ -26,9 +26,13 @@ WORDS = (
 
 
 def encode(
-  words: Sequence[str], length: int, alphabet: str = ALPHABET
+  words: Sequence[str],
+  length: int,
+  alphabet: str = ALPHABET,
+  *,
+  filler: str = ' ',
 ) -> np.ndarray:
-  """Codes of words, each from the left and followed by blanks.
+  """Codes of words, each from the left and followed by blanks or a filler.
 
   Differs from the papers' programs, which leave a character that is not in the
   alphabet without a code, and which place a word when they encode it.
@@ -36,7 +40,8 @@ def encode(
   Args:
     words: W words of at most `length` characters, all in `alphabet`.
     length: L, at least 1.
-    alphabet: at most 256 characters, a blank among them.
+    alphabet: at most 256 characters, `filler` among them.
+    filler: the character that follows a word to the end.
 
   Returns:
     Places in `alphabet`. uint8 [W, L].
@@ -46,7 +51,7 @@ def encode(
   """
   if length < 1:
     raise ValueError(f'expected a length of 1 or more; got {length}')
-  codes = np.full((len(words), length), alphabet.index(' '), np.uint8)
+  codes = np.full((len(words), length), alphabet.index(filler), np.uint8)
   for row, word in enumerate(words):
     if len(word) > length:
       raise ValueError(
@@ -64,15 +69,18 @@ def encode(
   return codes
 
 
-def decode(codes: np.ndarray, alphabet: str = ALPHABET) -> list[str]:
-  """The words that codes spell, without the blanks around them.
+def decode(
+  codes: np.ndarray, alphabet: str = ALPHABET, *, filler: str = ' '
+) -> list[str]:
+  """The words that codes spell, without the blanks or fillers around them.
 
   Args:
     codes: places in `alphabet`. Integers [W, L].
     alphabet: that of `encode`.
+    filler: that of `encode`.
 
   Returns:
-    W words; blanks within a word stay.
+    W words; fillers within a word stay.
 
   Raises:
     ValueError: if `codes` is anything else.
@@ -89,5 +97,6 @@ def decode(codes: np.ndarray, alphabet: str = ALPHABET) -> list[str]:
       f' {codes.max()}'
     )
   return [
-    ''.join(alphabet[code] for code in row).strip(' ') for row in codes.tolist()
+    ''.join(alphabet[code] for code in row).strip(filler)
+    for row in codes.tolist()
   ]

@@ -6,6 +6,7 @@ can read, whatever the data set and the modality are called.
 B batch.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -15,13 +16,28 @@ import numpy as np
 from flax import linen as nn
 
 from mmjsd_jax.evaluation.classifier_networks import (
+  CelebaImageClassifier,
+  CelebaTextClassifier,
   DigitClassifier,
   MnistClassifier,
+  SpriteClassifier,
+  SpriteTextClassifier,
   SvhnClassifier,
   TextClassifier,
 )
-from mmjsd_jax.modalities import mnist_image, polymnist_image, svhn_image, text
+from mmjsd_jax.modalities import (
+  celeba_image,
+  celeba_text,
+  mnist_image,
+  polymnist_image,
+  svhn_image,
+  text,
+)
 from mmjsd_jax.model import pixels_to_float
+
+# Of CelebA's classifiers; the authors' have 128, and take 16 times as long. The
+# same for models of any width, which so have the same judges.
+CELEBA_WIDTH = 32
 
 
 class Task(NamedTuple):
@@ -90,6 +106,12 @@ def shift(key: jax.Array, images: jax.Array) -> jax.Array:
     rows.reshape(batch, -1, 1),
     columns.reshape(batch, 1, -1),
   ]
+
+
+def mirror(key: jax.Array, images: jax.Array) -> jax.Array:
+  """Every other image from right to left, at random."""
+  mirrored = jax.random.bernoulli(key, 0.5, (len(images), 1, 1, 1))
+  return jnp.where(mirrored, images[:, :, ::-1], images)
 
 
 def shift_and_invert(key: jax.Array, images: jax.Array) -> jax.Array:
@@ -162,5 +184,40 @@ _TASKS = (
     probabilities,
     at_access=text.place,
     min_steps=200,
+  ),
+  Task(
+    celeba_image.IMAGE_SHAPE,
+    celeba_image.IMAGE_SHAPE,
+    functools.partial(CelebaImageClassifier, width=CELEBA_WIDTH),
+    pixels_to_float,
+    _unchanged,
+    _unchanged,
+    augment=mirror,
+  ),
+  Task(
+    (celeba_text.LENGTH,),
+    (celeba_text.LENGTH, text.NUM_SYMBOLS),
+    functools.partial(CelebaTextClassifier, width=CELEBA_WIDTH),
+    text.to_float,
+    one_hot,
+    probabilities,
+  ),
+  Task(
+    (64, 64, 1),
+    (64, 64, 1),
+    SpriteClassifier,
+    pixels_to_float,
+    _unchanged,
+    _unchanged,
+  ),
+  Task(
+    (64,),
+    (64, text.NUM_SYMBOLS),
+    SpriteTextClassifier,
+    text.to_float,
+    one_hot,
+    probabilities,
+    at_access=text.place_in_stars,
+    min_steps=300,
   ),
 )

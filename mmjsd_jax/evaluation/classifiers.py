@@ -31,7 +31,7 @@ from flax import linen as nn
 from mmjsd_jax import files, networks
 from mmjsd_jax.data.dataset import Dataset, Split
 from mmjsd_jax.data.text import ALPHABET
-from mmjsd_jax.evaluation import classifier_cache
+from mmjsd_jax.evaluation import classifier_cache, classifier_outputs
 from mmjsd_jax.evaluation.classifier_cache import Classifiers, Params
 from mmjsd_jax.evaluation.classifier_tasks import Task, reads, task_of
 from mmjsd_jax.evaluation.judges import predict
@@ -55,10 +55,12 @@ def train_classifiers(
 ) -> Classifiers:
   """Trains a classifier per modality, or reads them from the cache.
 
-  Adam on the cross-entropy; the learning rate rises for a fifth of the steps
-  and falls to zero as a cosine. Rows are drawn with replacement, of the stored
-  items: how often they are paired does not matter. Images of MNIST's and SVHN's
-  shapes are shifted, and SVHN's inverted, at random.
+  Of data that have no class they learn all factors at once: see
+  `classifier_outputs`. Adam on the cross-entropy; the learning rate rises for a
+  fifth of the steps and falls to zero as a cosine. Rows are drawn with
+  replacement, of the stored items: how often they are paired does not matter.
+  At random, images of MNIST's and SVHN's shapes are shifted, SVHN's inverted,
+  and CelebA's mirrored.
 
   Args:
     key: PRNG key, consumed.
@@ -66,8 +68,7 @@ def train_classifiers(
     channel_dropout: of the convolutions, in training.
     dropout: of the dense layer, in training.
     num_steps: None is 3.5 times through the items that the training split
-      has of a modality; of PolyMNIST 500 at least, MNIST 1,000, SVHN 1,200,
-      text 200.
+      has of a modality, and at least as many as its `Task` says.
     batch_size: rows per step.
     peak_learning_rate: the highest.
     cache_dir: None is `classifiers` in `files.cache_dir()`. A damaged file
@@ -80,7 +81,6 @@ def train_classifiers(
     ValueError: a setting out of range, items of a shape that no classifier
       reads, or an item in tuples of different classes.
   """
-  num_train = len(dataset.train.labels)
   num_train = len(dataset.train.labels)
   if (num_steps is not None and num_steps < 1) or min(
     batch_size, num_train
@@ -96,14 +96,16 @@ def train_classifiers(
     for modality in dataset.modalities
   }
   steps = [job.num_steps for job in jobs.values()]
+  counts = classifier_outputs.logit_counts(dataset)
   recipe = {
     'version': _VERSION,
     'data': dataset.fingerprint,
     'key': [str(key.dtype), *jax.random.key_data(key).ravel().tolist()],
-    'num_classes': dataset.num_classes,
+    # One number for a class, by which files are named.
+    'num_classes': counts[0] if len(counts) == 1 else counts,
     'channel_dropout': channel_dropout,
     'dropout': dropout,
-    # One number where they agree, by which PolyMNIST's files are named.
+    # One number where they agree, likewise.
     'num_steps': steps[0] if len(set(steps)) == 1 else steps,
     'batch_size': batch_size,
     'peak_learning_rate': peak_learning_rate,
@@ -122,25 +124,28 @@ def train_classifiers(
   params, accuracy = {}, {}
   for index, (modality, job) in enumerate(jobs.items()):
     clock = time.monotonic()
-    items, labels = _labelled_items(dataset.train, modality)
+    items, classes = _labelled_items(dataset, dataset.train, modality)
     trained = _train(
       jax.random.fold_in(key, index),
       jnp.asarray(items),
-      jnp.asarray(labels),
+      jnp.asarray(classes),
       network=job.network,
       task=job.task,
+      counts=counts,
       num_steps=job.num_steps,
       batch_size=batch_size,
       peak_learning_rate=peak_learning_rate,
     )
     params[modality] = trained
-    items, labels = _labelled_items(dataset.test, modality)
+    items, classes = _labelled_items(dataset, dataset.test, modality)
     if job.task.at_access is not None:
-      items, labels = (
-        np.resize(x, (1000, *x.shape[1:])) for x in (items, labels)
+      items, classes = (
+        np.resize(x, (1000, *x.shape[1:])) for x in (items, classes)
       )
     accuracy[modality] = float(
-      _accuracy(trained, jnp.asarray(items), jnp.asarray(labels))
+      _accuracy(
+        trained, jnp.asarray(items), jnp.asarray(classes), counts=counts
+      )
     )
     _log.info(
       'classifier of %s: test accuracy %.4f, trained in %.0f s',
@@ -155,7 +160,7 @@ def train_classifiers(
 
 def without_classifier(dataset: Dataset) -> dict[str, str]:
   """Modalities that no classifier can be trained for, and why."""
-  if not dataset.num_classes:
+  if not (dataset.num_classes or dataset.factors):
     return dict.fromkeys(dataset.modalities, 'the data set has no labels')
   found = {}
   foreign = {
@@ -171,7 +176,7 @@ def without_classifier(dataset: Dataset) -> dict[str, str]:
       shape = list(items.shape[1:])
       found[modality] = f'there is no classifier for {items.dtype} {shape}'
     elif not all(
-      len(_labelled_items(split, modality)[1])
+      len(_labelled_items(dataset, split, modality)[1])
       for split in (dataset.train, dataset.test)
     ):
       found[modality] = 'a split has no labelled example of it'
@@ -198,30 +203,32 @@ def _make_job(
   task = task_of(items.shape[1:])
   if num_steps is None:
     num_steps = max(task.min_steps, 7 * len(items) // (2 * batch_size))
-  network = task.network(dataset.num_classes, channel_dropout, dropout)
+  num_logits = sum(classifier_outputs.logit_counts(dataset))
+  network = task.network(num_logits, channel_dropout, dropout)
   return _Job(task, network, num_steps)
 
 
 def _labelled_items(
-  split: Split, modality: str
+  dataset: Dataset, split: Split, modality: str
 ) -> tuple[np.ndarray, np.ndarray]:
-  """A modality's items that are in a labelled tuple, each once; classes."""
-  items, labels = split.inputs[modality], split.labels
-  known = labels >= 0
+  """A modality's items in labelled tuples, each once, and classes [., F]."""
+  items = split.inputs[modality]
+  classes = classifier_outputs.targets(dataset, split)
+  known = (classes >= 0).all(axis=1)
   if modality in split.present:
     known &= split.present[modality]
   if modality not in split.tables:
-    return (items, labels) if known.all() else (items[known], labels[known])
-  table, labels = split.tables[modality][known], labels[known]
-  classes = np.full(len(items), -1, labels.dtype)
-  classes[table] = labels
-  if (classes[table] != labels).any():
+    return (items, classes) if known.all() else (items[known], classes[known])
+  table, classes = split.tables[modality][known], classes[known]
+  of_items = np.full((len(items), classes.shape[1]), -1, classes.dtype)
+  of_items[table] = classes
+  if (of_items[table] != classes).any():
     raise ValueError(
       f'expected tuples of one class for every item of {modality}, got an item'
       ' in tuples of several'
     )
-  used = classes >= 0
-  return (items, classes) if used.all() else (items[used], classes[used])
+  used = of_items[:, 0] >= 0
+  return (items, of_items) if used.all() else (items[used], of_items[used])
 
 
 @functools.partial(
@@ -229,6 +236,7 @@ def _labelled_items(
   static_argnames=(
     'network',
     'task',
+    'counts',
     'num_steps',
     'batch_size',
     'peak_learning_rate',
@@ -237,10 +245,11 @@ def _labelled_items(
 def _train(
   key: jax.Array,
   items: jax.Array,
-  labels: jax.Array,
+  classes: jax.Array,
   *,
   network: nn.Module,
   task: Task,
+  counts: tuple[int, ...],
   num_steps: int,
   batch_size: int,
   peak_learning_rate: float,
@@ -279,16 +288,16 @@ def _train(
       rngs={'dropout': key},
       mutable=['batch_stats'],
     )
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, y)
+    losses = classifier_outputs.cross_entropy(logits, y, counts)
     return jnp.mean(losses), changed.get('batch_stats', {})
 
   def step(index: jax.Array, state: Any) -> Any:
     params, statistics, optimizer_state = state
     key = jax.random.fold_in(key_steps, index)
     key_rows, key_dropout = jax.random.split(key)
-    rows = jax.random.randint(key_rows, (batch_size,), 0, len(labels))
+    rows = jax.random.randint(key_rows, (batch_size,), 0, len(classes))
     grads, statistics = jax.grad(loss, has_aux=True)(
-      params, statistics, key_dropout, batch(key, rows), labels[rows]
+      params, statistics, key_dropout, batch(key, rows), classes[rows]
     )
     updates, optimizer_state = optimizer.update(grads, optimizer_state)
     return optax.apply_updates(params, updates), statistics, optimizer_state
@@ -300,11 +309,17 @@ def _train(
   return networks.join(params, statistics)
 
 
-@jax.jit
-def _accuracy(params: Params, items: jax.Array, labels: jax.Array) -> jax.Array:
-  """Share of the rows whose class is seen. Scalar."""
+@functools.partial(jax.jit, static_argnames='counts')
+def _accuracy(
+  params: Params,
+  items: jax.Array,
+  classes: jax.Array,
+  *,
+  counts: tuple[int, ...],
+) -> jax.Array:
+  """Share of the rows and factors whose class is seen. Scalar."""
   task = task_of(items.shape[1:])
-  num_rows = len(labels)
+  num_rows = len(classes)
   num_chunks = -(-num_rows // _TEST_CHUNK)
   index = jnp.arange(num_chunks * _TEST_CHUNK).reshape(-1, _TEST_CHUNK)
 
@@ -313,10 +328,11 @@ def _accuracy(params: Params, items: jax.Array, labels: jax.Array) -> jax.Array:
     x = items[rows]
     if task.at_access is not None:
       x = task.at_access(jax.random.fold_in(jax.random.key(0), index[0]), x)
-    seen = jnp.argmax(predict(params, task.to_float(x)), axis=-1)
-    return jnp.sum((seen == labels[rows]) & (index < num_rows))
+    logits = predict(params, task.to_float(x))
+    right = classifier_outputs.classes_seen(logits, counts) == classes[rows]
+    return jnp.sum(right & (index < num_rows)[:, None])
 
-  return jnp.sum(jax.lax.map(count, index)) / num_rows
+  return jnp.sum(jax.lax.map(count, index)) / classes.size
 
 
 def _init(

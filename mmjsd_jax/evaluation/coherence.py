@@ -36,7 +36,8 @@ from mmjsd_jax.model import Model, Params, Posteriors
 
 # (key, the classifiers' weights, modality name -> generated data [B, ...]) to
 # the class that each modality's classifier sees. int, shape [M, B]; modalities
-# that have no classifier are left out.
+# that have no classifier are left out. Of several factors it gives its logits,
+# [M, L, B]; whatever is here as [..., N] then is [..., L, N].
 ClassifyFn = Callable[[jax.Array, Any, dict[str, jax.Array]], jax.Array]
 
 
@@ -162,6 +163,7 @@ def predict_conditional(
   *,
   judged: tuple[str, ...] | None = None,
   sampling: str = 'stratified',
+  own_styles: bool = True,
   chunk_size: int = 256,
   progress: Callable[[int, int], None] | None = None,
 ) -> Conditional:
@@ -181,6 +183,8 @@ def predict_conditional(
     classifiers: weights for `classify_fn`.
     judged: the modalities that it judges; None is all.
     sampling: how mixture components are drawn: `mixture.SAMPLING_METHODS`.
+    own_styles: False draws the styles of inputs from N(0, I), too, as the
+      authors' code does, so that reconstructions show what z alone holds.
     chunk_size: examples per call; one shape is compiled for all subsets.
     progress: called with (calls done, calls in all).
   """
@@ -204,22 +208,28 @@ def predict_conditional(
           classifiers,
           judged=model.modalities if judged is None else judged,
           sampling=sampling,
+          own_styles=own_styles,
         )
       )
       if progress is not None:
         progress(part * len(subsets) + number + 1, len(parts) * len(subsets))
     # Stacked over subsets; what fills up the last chunk is cut off.
-    classes, *texts = jax.tree.map(
+    classes, codes, drawn = jax.tree.map(
       lambda *x: np.stack(x), *hosts.fetch(predicted)
     )
     count = chunk.num_valid
-    texts = jax.tree.map(lambda x, n=count: x[:, :n], texts)
-    found.append(Conditional(classes[..., :count], *texts))
+    found.append(
+      Conditional(
+        classes[..., :count],
+        {name: x[:, :count] for name, x in codes.items()},
+        {name: x[..., :count] for name, x in drawn.items()},
+      )
+    )
+  classes, codes, drawn = zip(*found, strict=True)
   return Conditional(
-    np.concatenate([part.classes for part in found], axis=-1),
-    *jax.tree.map(
-      lambda *x: np.concatenate(x, axis=1), *(part[1:] for part in found)
-    ),
+    np.concatenate(classes, axis=-1),
+    jax.tree.map(lambda *x: np.concatenate(x, axis=1), *codes),
+    jax.tree.map(lambda *x: np.concatenate(x, axis=-1), *drawn),
   )
 
 
@@ -297,12 +307,13 @@ def predict_data(
       classify_fn,
       classifiers,
     )
-    found.append(hosts.fetch(predicted)[:, : chunk.num_valid])
+    found.append(hosts.fetch(predicted)[..., : chunk.num_valid])
   return np.concatenate(found, axis=-1)
 
 
 @functools.partial(
-  jax.jit, static_argnames=('model', 'classify_fn', 'judged', 'sampling')
+  jax.jit,
+  static_argnames=('model', 'classify_fn', 'judged', 'sampling', 'own_styles'),
 )
 def _predict_from_posterior(
   key: jax.Array,
@@ -315,13 +326,14 @@ def _predict_from_posterior(
   *,
   judged: tuple[str, ...],
   sampling: str,
+  own_styles: bool,
 ) -> tuple[jax.Array, dict[str, jax.Array], dict[str, jax.Array]]:
   """The fields of `Conditional` for one subset, without the axis S."""
   key_sample, key_classify, key_styles, key_text = jax.random.split(key, 4)
   z = mixture.sample(
     key_sample, model.subset_posterior(posteriors, row), method=sampling
   )
-  styles = model.sample_styles(key_styles, posteriors, row)
+  styles = model.sample_styles(key_styles, posteriors, row & own_styles)
   decoded = model.decode(params, z, styles)
   logits = {
     modality.name: decoded[modality.name]

@@ -5,7 +5,8 @@ a random order first, since they come sorted by class. An example that lacks a
 modality or its label is left out wherever that is needed: of a subset's metrics
 if it lacks one of the subset, of the log-likelihood, which is that of all
 modalities, and of sample quality if it lacks any. All devices that have the
-parameters share every chunk; each process has all results.
+parameters share every chunk; each process has all results. Data of several
+factors and no one class are measured by these in place of it: see `factors`.
 
 Legend: B batch, M modalities, S subsets, D shared latent, N examples.
 """
@@ -25,6 +26,7 @@ from mmjsd_jax.evaluation import as_released as released
 from mmjsd_jax.evaluation import (
   chunks,
   coherence,
+  factors,
   log_likelihood,
   probe,
   sample_quality,
@@ -74,8 +76,8 @@ def evaluate(
     model: what `params` belong to.
     params: the trained networks' weights.
     dataset: probes learn from its training split; all else is its test split.
-    judges: classifiers that say what class generated data show; None where no
-      modality has one.
+    judges: classifiers that say what class generated data show, or of data that
+      have none give logits of their factors; None where no modality has one.
     key: PRNG key, consumed. The same key gives the same numbers.
     subsets: names such as 'm0+m2'; () is all 2^M - 1.
     sampling: how mixture components are drawn: `mixture.SAMPLING_METHODS`.
@@ -104,9 +106,10 @@ def evaluate(
     progress: called as work is done.
 
   Returns:
-    'probe', 'coherence', 'log_likelihood' and perhaps 'as_released', 'quality'
-    and 'readings': name of the posterior -> the first three. 'left_out', where
-    the data do not allow for some of it: what -> why.
+    'probe', 'coherence', 'log_likelihood', 'factors' where the data have some,
+    and perhaps 'as_released', 'quality' and 'readings': name of the posterior
+    -> the first four. 'left_out', where the data do not allow for some of it:
+    what -> why.
 
   Raises:
     ValueError: a subset that is none of the model's.
@@ -140,28 +143,37 @@ def evaluate(
   few_rows = whole[:num_log_likelihood_examples]
   few = test.take(few_rows)
   left_out = _left_out(dataset, judges, len(whole))
+  if judges is not None:
+    judges = judges._replace(params=chunks.put(judges.params, axis=None))
+  has_classes = dataset.num_classes > 0
+  factor_judges = None if has_classes else judges
+  judges = judges if has_classes else None
   metrics: dict[str, Any] = {}
 
   def report(stage: str) -> Callable[[int, int], None] | None:
     return None if progress is None else functools.partial(progress, stage)
+
+  def report_of(what: str) -> Callable[[str], Any]:
+    return lambda stage: report(f'{stage}, {what}')
 
   encode_fn = functools.partial(encode, model, chunk_size=chunk_size)
   posteriors = encode_fn(params, test.inputs)
   if untrained_params is not None:
     untrained_params = chunks.put(untrained_params, axis=None)
     untrained_posteriors = encode_fn(untrained_params, test.inputs)
+  if has_classes or dataset.factors:
+    train = access_fns[0](_enough(key_train, dataset, names, rows, max(sizes)))
+    train_posteriors = encode_fn(params, train.inputs)
+    if untrained_params is not None:
+      untrained_train_posteriors = encode_fn(untrained_params, train.inputs)
   if progress is not None:
     progress('encoding', 1, 1)
 
   # Linear probes.
-  if 'probe' not in left_out:
-    train = access_fns[0](
-      _enough(key_train, dataset.train, names, rows, max(sizes))
-    )
+  if has_classes:
     probe_fn = functools.partial(
       _probes, key_probe, model, train, test, rows, sizes, sampling
     )
-    train_posteriors = encode_fn(params, train.inputs)
     probes = probe_fn(train_posteriors, posteriors, report('linear probe'))
     probes |= {
       'chance': 1 / dataset.num_classes,
@@ -170,11 +182,43 @@ def evaluate(
     }
     if untrained_params is not None:
       probes['untrained'] = probe_fn(
-        encode_fn(untrained_params, train.inputs),
+        untrained_train_posteriors,
         untrained_posteriors,
         report('linear probe, untrained'),
       )
     metrics['probe'] = probes
+
+  # Factors.
+  if dataset.factors:
+    key_factors = jax.random.fold_in(key, _FAR)
+    factors_fn = functools.partial(
+      factors.measure,
+      model=model,
+      params=params,
+      factors=dataset.factors,
+      train=train,
+      test=test,
+      train_posteriors=train_posteriors,
+      posteriors=posteriors,
+      rows=rows,
+      judges=factor_judges,
+      sizes=sizes,
+      sampling=sampling,
+      chunk_size=chunk_size,
+      report=report,
+    )
+    metrics['factors'] = {
+      **factors.describe(dataset.factors, test),
+      **factors_fn(key_factors),
+    }
+    if untrained_params is not None:
+      metrics['factors']['probe_untrained'] = factors_fn(
+        key_factors,
+        train_posteriors=untrained_train_posteriors,
+        posteriors=untrained_posteriors,
+        judges=None,
+        report=report_of('untrained'),
+      )['probe']
 
   # Coherence.
   coherence_fn = functools.partial(
@@ -189,7 +233,6 @@ def evaluate(
     chunk_size=chunk_size,
   )
   if judges is not None:
-    judges = judges._replace(params=chunks.put(judges.params, axis=None))
     metrics['coherence'] = coherence_fn(
       key_coherence,
       judges=judges,
@@ -295,6 +338,10 @@ def evaluate(
           sampling=sampling,
           progress=report(f'coherence, {name}'),
         )
+      if dataset.factors:
+        reading['factors'] = factors_fn(
+          key_factors, model=other, report=report_of(name)
+        )
       if 'log_likelihood' in metrics:
         reading['log_likelihood'] = summary.log_likelihood_block(
           names,
@@ -317,10 +364,22 @@ def evaluate(
     )
     as_theirs = 'stratified_as_released'
     theirs = metrics['as_released'] = {}
-    if 'probe' in metrics:
+    if has_classes or dataset.factors:
       their_train = access_fns[2](
         dataset.train.take(released.draw_probe_rows(key_rows, num_train))
       )
+      their_posteriors = encode_fn(params, their_train.inputs)
+    if dataset.factors:
+      metrics['factors']['as_released'] = factors_fn(
+        jax.random.fold_in(key_factors, _FAR),
+        train=their_train,
+        train_posteriors=their_posteriors,
+        sizes=[len(their_train.labels)],
+        sampling=as_theirs,
+        as_released=True,
+        report=report_of('as released'),
+      )
+    if has_classes:
       theirs['probe'] = _probes(
         key_probe,
         model,
@@ -329,7 +388,7 @@ def evaluate(
         rows,
         [len(their_train.labels)],
         as_theirs,
-        encode_fn(params, their_train.inputs),
+        their_posteriors,
         posteriors,
         report('linear probe, as released'),
         as_released=True,
@@ -382,7 +441,16 @@ def _left_out(
   found = {}
   if not dataset.num_classes:
     why = 'the data set has no labels'
-    found = {'probe': why, 'coherence': why}
+    if dataset.factors:
+      why = (
+        'the data set has no one class, but several factors; these are measured'
+        ' in its place'
+      )
+    found = {
+      'probe': why,
+      'coherence': why,
+      **_factors_left_out(dataset, judges),
+    }
   elif judges is None:
     found['coherence'] = 'no modality has a classifier'
   else:
@@ -391,6 +459,20 @@ def _left_out(
     why = 'no test example has all modalities'
     found |= {'log_likelihood': why, 'figures of examples': why}
   return found
+
+
+def _factors_left_out(
+  dataset: Dataset, judges: Judges | None
+) -> dict[str, str]:
+  """What cannot be measured of factors, and why."""
+  if not dataset.factors:
+    return {}
+  if judges is None:
+    return {'factors of generated data': 'no modality has a classifier'}
+  return {
+    'factors of joint generation': 'samples of the prior have no true classes',
+    **{f'factors of {m}': why for m, why in judges.left_out.items()},
+  }
 
 
 @chunks.over_devices_of_params
@@ -484,7 +566,7 @@ def _probes(
     gaps.having(split, names, rows) & (split.labels >= 0)
     for split in (train, test)
   ]
-  probes = probe.probe_subsets(
+  probes: dict[int, list[probe.Probe]] = probe.probe_subsets(
     key,
     model,
     train_posteriors,
@@ -610,17 +692,21 @@ def _rows(subsets: Sequence[str], modalities: tuple[str, ...]) -> np.ndarray:
 
 def _enough(
   key: jax.Array,
-  split: Split,
+  dataset: Dataset,
   names: tuple[str, ...],
   rows: np.ndarray,
   count: int,
 ) -> Split:
-  """The first rows of the split in a random order: `count` for every subset.
+  """The first training rows in a random order: `count` for every subset.
 
-  All of it where a subset has fewer with all its modalities and a label.
+  All of them where a subset has fewer with all its modalities and a label, if
+  there are labels.
   """
+  split = dataset.train
   order = np.asarray(jax.random.permutation(key, len(split.labels)))
-  counted = gaps.having(split, names, rows) & (split.labels >= 0)
+  counted = gaps.having(split, names, rows)
+  if dataset.num_classes:
+    counted = counted & (split.labels >= 0)
   reached = np.cumsum(counted[:, order], axis=1).min(axis=0) >= count
   end = np.argmax(reached) + 1 if reached.any() else len(order)
   return split.take(order[:end])

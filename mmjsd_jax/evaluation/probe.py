@@ -11,7 +11,7 @@ Legend: N examples, S subsets, M modalities, D shared latent.
 import functools
 import warnings
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -24,8 +24,10 @@ from mmjsd_jax import hosts, mixture
 from mmjsd_jax.evaluation import chunks
 from mmjsd_jax.model import Model, Posteriors
 
-# Test accuracies are averaged over batches of this size in the released code.
+# Scores of the test examples are averaged over batches of this size in the
+# released code.
 RELEASED_BATCH_SIZE = 256
+_T = TypeVar('_T')
 
 
 class Probe(NamedTuple):
@@ -43,6 +45,37 @@ class Probe(NamedTuple):
   converged: bool
   num_train: int
   num_test: int
+
+
+class FactorProbes(NamedTuple):
+  """Fitted probes of F factors, all of the same features.
+
+  Attributes:
+    values: by the metric of the factors, NaN where there is none. Shape [F].
+    num_not_converged: fits that stopped at the limit of iterations.
+    num_train: training examples.
+    num_test: test examples.
+  """
+
+  values: np.ndarray
+  num_not_converged: int
+  num_train: int
+  num_test: int
+
+
+class Fit(NamedTuple):
+  """What a logistic regression says of N' test examples.
+
+  Attributes:
+    predicted: their classes. Shape [N'].
+    scores: log-odds of the second of two classes, [N'], or one score for each
+      of more, [N', C].
+    converged: False where lbfgs stopped at the limit of iterations.
+  """
+
+  predicted: np.ndarray
+  scores: np.ndarray
+  converged: bool
 
 
 def probe_accuracy(
@@ -86,7 +119,40 @@ def probe_accuracy(
   counts = len(train_labels), len(test_labels)
   if not test_labels.size or len(np.unique(train_labels)) < 2:
     return Probe(None, True, *counts)
-  if not as_released:
+  found = fit(
+    train_features,
+    train_labels,
+    test_features,
+    inverse_penalty=inverse_penalty,
+    max_iterations=max_iterations,
+    standardise=not as_released,
+  )
+  correct = found.predicted == test_labels
+  if as_released:
+    correct = correct[np.concatenate(released_batches(len(correct)))]
+  return Probe(float(np.mean(correct)), found.converged, *counts)
+
+
+def fit(
+  train_features: np.ndarray,
+  train_labels: np.ndarray,
+  test_features: np.ndarray,
+  *,
+  inverse_penalty: float = 1.0,
+  max_iterations: int = 1000,
+  standardise: bool = True,
+) -> Fit:
+  """What a logistic regression learns from the training features.
+
+  Args:
+    train_features: Shape [N, D].
+    train_labels: of two classes at least. Shape [N].
+    test_features: Shape [N', D], N' at least 1.
+    inverse_penalty: scikit-learn's C.
+    max_iterations: limit of lbfgs.
+    standardise: features, with the training rows' mean and deviation.
+  """
+  if standardise:
     scaler = StandardScaler().fit(train_features)
     train_features = scaler.transform(train_features)
     test_features = scaler.transform(test_features)
@@ -100,7 +166,8 @@ def probe_accuracy(
   ):
     warnings.simplefilter('always')
     classifier.fit(train_features, train_labels)
-    correct = classifier.predict(test_features) == test_labels
+    predicted = classifier.predict(test_features)
+    scores = classifier.decision_function(test_features)
   for warning in caught:
     if issubclass(warning.category, ConvergenceWarning):
       converged = False
@@ -108,10 +175,16 @@ def probe_accuracy(
       warnings.warn_explicit(
         warning.message, warning.category, warning.filename, warning.lineno
       )
-  if as_released:
-    batch_size = min(RELEASED_BATCH_SIZE, len(correct))
-    correct = correct[: len(correct) // batch_size * batch_size]
-  return Probe(float(np.mean(correct)), converged, *counts)
+  return Fit(predicted, scores, converged)
+
+
+def released_batches(num_test: int) -> list[np.ndarray]:
+  """Test rows by full batches of 256, or of all where there are fewer.
+
+  The rest is left out, as in the released code.
+  """
+  size = max(min(RELEASED_BATCH_SIZE, num_test), 1)
+  return [np.arange(n, n + size) for n in range(0, num_test - size + 1, size)]
 
 
 def probe_subsets(
@@ -125,31 +198,33 @@ def probe_subsets(
   *,
   sizes: Sequence[int],
   counted: tuple[np.ndarray, np.ndarray] | None = None,
+  probe_fn: Callable[..., _T] = probe_accuracy,  # type: ignore[assignment]
   sampling: str = 'stratified',
   as_released: bool = False,
   progress: Callable[[int, int], None] | None = None,
-) -> dict[int, list[Probe]]:
+) -> dict[int, list[_T]]:
   """A probe for every subset and size of training set.
 
   Args:
     key: PRNG key, consumed.
     model: whose rule makes the subsets' posteriors.
     posteriors: unimodal ones of N training examples.
-    labels: Shape [N].
+    labels: as `probe_fn` takes them. Shape [N, ...].
     test_posteriors: of N' test examples.
-    test_labels: Shape [N'].
+    test_labels: Shape [N', ...].
     subsets: membership rows. Bool, shape [S, M].
     sizes: how many of the first training examples a probe learns from.
     counted: which training and which test examples count for every subset,
       bool [S, N] and [S, N']; None is all.
+    probe_fn: learns and tests, with the arguments of `probe_accuracy`.
     sampling: how mixture components are drawn: `mixture.SAMPLING_METHODS`.
-    as_released: as in `probe_accuracy`.
+    as_released: for `probe_fn`.
     progress: called with (subsets done, subsets in all).
 
   Returns:
     Size -> one result per subset.
   """
-  found: dict[int, list[Probe]] = {size: [] for size in sizes}
+  found: dict[int, list[_T]] = {size: [] for size in sizes}
   for number, row in enumerate(subsets):
     key_train, key_test = jax.random.split(jax.random.fold_in(key, number))
     features = subset_means(key_train, model, posteriors, row, method=sampling)
@@ -163,7 +238,7 @@ def probe_subsets(
     )
     for size in sizes:
       found[size].append(
-        probe_accuracy(
+        probe_fn(
           features[learned][:size],
           labels[learned][:size],
           test_features[tested],

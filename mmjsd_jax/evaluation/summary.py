@@ -35,7 +35,7 @@ def by_subset(
       for row, value in zip(rows, values, strict=True)
     },
     'by_size': {
-      str(size): _mean(
+      str(size): mean(
         [value for n, value in zip(sizes, values, strict=True) if n == size]
       )
       for size in np.unique(sizes)
@@ -80,7 +80,7 @@ def probe_block(
     blocks[str(size)] = {
       **by_subset(modalities, rows, [found.accuracy for found in of_size]),
       'num_not_converged': sum(not found.converged for found in of_size),
-      **_num_examples(modalities, rows, counts, [size, num_test]),
+      **num_examples(modalities, rows, counts, [size, num_test]),
     }
   return blocks
 
@@ -191,12 +191,10 @@ def coherence_block(
   own = present[is_judged]
   return {
     **({'judged': list(judged)} if judged != modalities else {}),
-    **_num_examples(
-      modalities, rows, counted.sum(axis=1).tolist(), len(labels)
-    ),
+    **num_examples(modalities, rows, counted.sum(axis=1).tolist(), len(labels)),
     'conditional': {
       'pairs': {
-        f'{subset_name(modalities, row)}->{target}': _number(accuracy)
+        f'{subset_name(modalities, row)}->{target}': number(accuracy)
         for row, of_row, others in zip(rows, accuracies, outside, strict=True)
         for target, is_other, accuracy in zip(
           judged, others, of_row, strict=True
@@ -204,19 +202,19 @@ def coherence_block(
         if is_other
       },
       'by_size': {
-        size: _mean([_number(share) for shares, _ in found for share in shares])
+        size: mean([number(share) for shares, _ in found for share in shares])
         for size, found in of_size.items()
       },
     },
     'cogeneration': {
       'by_size': {
-        size: _mean([_agreement(seen) for _, seen in found if len(seen) > 1])
+        size: mean([_agreement(seen) for _, seen in found if len(seen) > 1])
         for size, found in of_size.items()
         if any(len(seen) > 1 for _, seen in found)
       }
     },
     'reconstruction': dict(
-      zip(judged, map(_number, accuracies[full[0]]), strict=True)
+      zip(judged, map(number, accuracies[full[0]]), strict=True)
     )
     if full.size
     else None,
@@ -242,9 +240,7 @@ def coherence_block(
     'ceiling': dict(
       zip(
         judged,
-        map(
-          _number, coherence.conditional_coherence(data, labels, own & known)
-        ),
+        map(number, coherence.conditional_coherence(data, labels, own & known)),
         strict=True,
       )
     ),
@@ -281,12 +277,12 @@ def _of_text(
   for subset, row in enumerate(rows):
     for name, shares in of_subsets.items():
       if not row[modalities.index(name)]:
-        share = _number(shares[subset])
+        share = number(shares[subset])
         pairs[f'{subset_name(modalities, row)}->{name}'] = share
         by_size.setdefault(str(row.sum()), []).append(share)
   return {
     'pairs': pairs,
-    'by_size': {size: _mean(shares) for size, shares in by_size.items()},
+    'by_size': {size: mean(shares) for size, shares in by_size.items()},
   }
 
 
@@ -294,7 +290,7 @@ def _share_error(share: float, num_samples: int) -> float:
   return float(np.sqrt(share * (1 - share) / num_samples))
 
 
-def _num_examples(
+def num_examples(
   modalities: tuple[str, ...],
   rows: np.ndarray,
   counts: Sequence[Any],
@@ -307,12 +303,12 @@ def _num_examples(
   return {'num_examples': dict(zip(names, counts, strict=True))}
 
 
-def _number(value: float) -> float | None:
+def number(value: float) -> float | None:
   """NaN, the share of no examples, as None."""
   return None if np.isnan(value) else float(value)
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
+def mean(values: Sequence[float | None]) -> float | None:
   """Of those that are there."""
   found = [value for value in values if value is not None]
   return float(np.mean(found)) if found else None

@@ -13,6 +13,8 @@ first layer and its output have none, and the last layer is an ordinary
 convolution.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -23,6 +25,7 @@ from mmjsd_jax.modalities.layers import Conv, ConvTranspose, Dense
 LENGTH = 8
 NUM_SYMBOLS = 71
 BLANK = 69  # the code that fills a text up
+STAR = 55  # that of texts with blanks in them
 _FEATURES = 128
 
 
@@ -87,27 +90,34 @@ def inverted(raw: jax.Array) -> jax.Array:
   return jnp.log(jnp.maximum(-nn.log_softmax(raw), jnp.finfo(raw.dtype).tiny))
 
 
-def place(key: jax.Array, codes: jax.Array) -> jax.Array:
+def place(
+  key: jax.Array, codes: jax.Array, *, filler: int = BLANK
+) -> jax.Array:
   """Texts with their words moved to a random start. Shape [B, length].
 
   The start is uniform on 0, .., length - 1 - len(word), as in the authors'
-  code, drawn anew at every access: the last position stays blank. Only a word
+  code, drawn anew at every access: the last position stays empty. Only a word
   that fills the text stays where it is.
 
   Args:
     key: PRNG key, consumed.
-    codes: words at the left, blanks behind. Integers, shape [B, length].
+    codes: words at the left, the filler behind. Integers, shape [B, length].
+    filler: its code, which no word ends with.
   """
   if codes.ndim != 2:
     raise ValueError(f'expected codes of shape [B, length], got {codes.shape}')
   length = codes.shape[-1]
   position = jnp.arange(length).reshape(1, -1)
-  num_characters = jnp.max(jnp.where(codes == BLANK, 0, position + 1), axis=-1)
+  num_characters = jnp.max(jnp.where(codes == filler, 0, position + 1), axis=-1)
   start = jax.random.randint(
     key, num_characters.shape, 0, jnp.maximum(length - num_characters, 1)
   )
   source = (position - start.reshape(-1, 1)) % length
   return jnp.take_along_axis(codes, source, axis=-1)
+
+
+# One object, so that models of it are equal.
+place_in_stars = functools.partial(place, filler=STAR)
 
 
 def to_float(codes: jax.Array, *, num_symbols: int = NUM_SYMBOLS) -> jax.Array:
