@@ -13,7 +13,14 @@ import numpy as np
 from mmjsd_jax import config as configuration
 from mmjsd_jax import workdir as workdirs
 from mmjsd_jax.architecture import make_modalities, weights_by_size
-from mmjsd_jax.data import custom, gaps, mnist_svhn_text, own_files, polymnist
+from mmjsd_jax.data import (
+  custom,
+  dsprites_text,
+  gaps,
+  mnist_svhn_text,
+  own_files,
+  polymnist,
+)
 from mmjsd_jax.data.dataset import (
   Dataset,
   Split,
@@ -323,6 +330,17 @@ def _load(config: ml_collections.ConfigDict) -> Dataset:
         from_json(config.data.declaration),
         directory=config.data.dir,
         seed=config.data.seed,
+      ),
+    )
+  if config.data.name == dsprites_text.NAME:
+    return _chosen(
+      config,
+      dsprites_text.load(
+        source=config.data.sprites,
+        directory=config.data.dir,
+        seed=config.data.seed,
+        num_examples=config.data.num_examples,
+        test_share=config.data.test_share,
       ),
     )
   load = {
