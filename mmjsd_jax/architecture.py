@@ -14,12 +14,14 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from mmjsd_jax import likelihoods, networks
+from mmjsd_jax.data import dsprites_text
 from mmjsd_jax.data.declaration import ModalitySpec
 from mmjsd_jax.modalities import (
   celeba_image,
   celeba_text,
   mnist_image,
   polymnist_image,
+  sprite_image,
   strided,
   svhn_image,
   text,
@@ -66,7 +68,8 @@ def make_modalities(
   """Networks and likelihoods of a data set's modalities.
 
   Args:
-    dataset: 'polymnist', 'mnist_svhn_text', 'celeba' or 'custom'.
+    dataset: 'polymnist', 'mnist_svhn_text', 'celeba', 'dsprites_text' or
+      'custom'.
     modalities: names of those to use.
     latent_dim: D, of the shared latents.
     style_dims: one for each of `modalities`; () is none.
@@ -81,12 +84,13 @@ def make_modalities(
     ValueError: an unknown data set, or networks that cannot be had.
   """
   colours = first_colours or {}
-  makers = {
+  makers: dict[str, Callable[[str, int], Modality]] = {
     'polymnist': functools.partial(_polymnist, hidden_dim, colours),
     'mnist_svhn_text': functools.partial(
       _mnist_svhn_text, text_as_released, colours
     ),
     'celeba': functools.partial(_celeba, width, text_as_released, colours),
+    'dsprites_text': _dsprites_text,
     'custom': functools.partial(_custom, {spec.name: spec for spec in specs}),
   }
   if dataset not in makers:
@@ -175,6 +179,30 @@ def _celeba(
     celeba_image.IMAGE_SHAPE,
     celeba_image.Encoder(num_latents, width),
     celeba_image.Decoder(width=width, first_colour=first_colours.get(name)),
+  )
+
+
+def _dsprites_text(name: str, num_latents: int) -> Modality:
+  if name == 'text':
+    shape = (dsprites_text.TEXT_LENGTH, text.NUM_SYMBOLS)
+    return Modality(
+      name,
+      shape[:1],
+      strided.Encoder(num_latents, shape),
+      strided.Decoder(shape),
+      text.to_float,
+      likelihoods.one_hot_categorical,
+      at_access=text.place_in_stars,
+      filler=dsprites_text.FILLER,
+    )
+  return Modality(
+    name,
+    sprite_image.IMAGE_SHAPE,
+    sprite_image.Encoder(num_latents),
+    sprite_image.Decoder(),
+    pixels_to_float,
+    likelihoods.bernoulli,
+    mean=jax.nn.sigmoid,
   )
 
 

@@ -69,7 +69,7 @@ class ArrayFiles(NamedTuple):
     """
     for start in range(0, self.num_rows, size):
       count = min(size, self.num_rows - start)
-      with _refusing(self.path):
+      with refusing(self.path):
         part = {name: self._read(name, count) for name in self.headers}
       yield part
 
@@ -98,7 +98,7 @@ def open_arrays(
     OSError: the file is missing or cannot be read.
   """
   with contextlib.ExitStack() as stack:
-    with _refusing(path):
+    with refusing(path):
       members = _members(path, stack)
       missing = sorted(set(names or ()) - set(members))
       if missing or not members:
@@ -145,7 +145,7 @@ def _check(headers: dict[str, Header]) -> None:
 
 
 @contextlib.contextmanager
-def _refusing(path: pathlib.Path) -> Iterator[None]:
+def refusing(path: pathlib.Path) -> Iterator[None]:
   """Every failure names the file."""
   try:
     with naming(path):

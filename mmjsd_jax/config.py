@@ -38,6 +38,9 @@ def default() -> ml_collections.ConfigDict:
   data.num_pairings = 20  # MNIST-SVHN-Text: partners of every image; mmJSD
   data.pairing = 'min'  # 'all': those of MNIST without a partner, too
   data.test_split = 'test'  # of CelebA; 'validation' is what its papers take
+  data.sprites = 'auto'  # dSprites' images: dsprites_text.SOURCES
+  data.num_examples = 0  # of dSprites, drawn at random; 0 is all 737,280
+  data.test_share = 0.1  # of dSprites, to test on; ours, mmJSD has no number
   # The training split stays on the disk: in data.dir lies a prepared copy.
   data.stream = False
   data.num_validation = 0  # training tuples held out to choose the best step

@@ -16,6 +16,7 @@ from mmjsd_jax.architecture import make_modalities, weights_by_size
 from mmjsd_jax.data import (
   celeba,
   custom,
+  dsprites_text,
   gaps,
   mnist_svhn_text,
   own_files,
@@ -334,6 +335,17 @@ def _load(config: ml_collections.ConfigDict) -> Dataset:
         from_json(config.data.declaration),
         directory=config.data.dir,
         seed=config.data.seed,
+      ),
+    )
+  if config.data.name == dsprites_text.NAME:
+    return _chosen(
+      config,
+      dsprites_text.load(
+        source=config.data.sprites,
+        directory=config.data.dir,
+        seed=config.data.seed,
+        num_examples=config.data.num_examples,
+        test_share=config.data.test_share,
       ),
     )
   load = {

@@ -9,12 +9,25 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from mmjsd_jax import mixture, objectives
-from mmjsd_jax.data import celeba, digits, gaps, mnist_svhn_text
+from mmjsd_jax.data import (
+  celeba,
+  digits,
+  dsprites_text,
+  gaps,
+  mnist_svhn_text,
+  sprites,
+)
 from mmjsd_jax.files import FILE_NAME, is_file_name
 from mmjsd_jax.number_lists import MAX_NUMBERS, parse_numbers
 from mmjsd_jax.objectives import Objective
 
-DATASETS = ('polymnist', 'mnist_svhn_text', 'celeba', 'custom')
+DATASETS = (
+  'polymnist',
+  'mnist_svhn_text',
+  'celeba',
+  'dsprites_text',
+  'custom',
+)
 COMPUTE_DTYPES = ('float32', 'bfloat16')
 NON_FINITE = ('stop', 'skip', 'restore')
 MAX_STEPS = 2**31 - 1  # the step is an int32
@@ -139,6 +152,9 @@ RULES: dict[str, Rule] = {
   'data.num_pairings': _integer(1, 100),
   'data.pairing': _one_of(mnist_svhn_text.PAIRINGS),
   'data.test_split': _one_of(celeba.TEST_SPLITS),
+  'data.sprites': _one_of(dsprites_text.SOURCES),
+  'data.num_examples': _integer(0, sprites.NUM_IMAGES),
+  'data.test_share': _number(1e-4, 0.9),
   'data.stream': _FLAG,
   'data.num_validation': _integer(0),
   'data.missing': _number(0, 1),

@@ -10,7 +10,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mmjsd_jax import objectives, power_set, subsets
-from mmjsd_jax.data import backgrounds, celeba, mnist_svhn_text, polymnist
+from mmjsd_jax.data import (
+  backgrounds,
+  celeba,
+  dsprites_text,
+  mnist_svhn_text,
+  polymnist,
+)
 from mmjsd_jax.data.declaration import ModalitySpec, from_json
 from mmjsd_jax.number_lists import MAX_NUMBERS, parse_numbers
 from mmjsd_jax.objectives import Objective
@@ -31,7 +37,25 @@ POPULATION_KEYS = {
 }
 _POPULATION = tuple(f'population.{name}' for name in POPULATION_KEYS)
 # Data sets whose tuples have all modalities, unless some are taken away.
-_COMPLETE = ('polymnist', 'mnist_svhn_text', 'celeba')
+_COMPLETE = ('polymnist', 'mnist_svhn_text', 'celeba', 'dsprites_text')
+# Keys that mean something to these data sets alone.
+_DIGITS = ('polymnist', 'mnist_svhn_text')
+_ONLY_OF = {
+  'data.digits': _DIGITS,
+  'data.embedded_repeats': _DIGITS,
+  'data.allow_download': _DIGITS,
+  'data.backgrounds': ('polymnist',),
+  'data.num_pairings': ('mnist_svhn_text',),
+  'data.pairing': ('mnist_svhn_text',),
+  'data.test_split': ('celeba',),
+  'data.sprites': ('dsprites_text',),
+  'data.num_examples': ('dsprites_text',),
+  'data.test_share': ('dsprites_text',),
+  'model.hidden_dim': ('polymnist',),
+  'model.width': ('celeba',),
+  'model.first_colour': (*_DIGITS, 'celeba'),
+  'model.text_likelihood': (*_DIGITS, 'celeba'),
+}
 # 4 GB of float32, before anything is decoded.
 _MAX_LATENTS = 2**30
 
@@ -196,6 +220,13 @@ def check_num_steps(values: Values, num_steps: int) -> None:
 
 
 def _check_data(values: Values) -> None:
+  num_examples, share = values['data.num_examples'], values['data.test_share']
+  _require(
+    not num_examples or 0 < round(share * num_examples) < num_examples,
+    'data.num_examples, data.test_share',
+    'such that there is an example to train and one to test on',
+    (num_examples, share),
+  )
   if values['data.stream']:
     _require(
       values['data.name'] in ('polymnist', 'celeba'),
@@ -396,44 +427,11 @@ def _without_effect(
 ) -> Iterator[tuple[str, str]]:
   """Keys that change nothing here, and what they would have to go with."""
   name, source = values['data.name'], values['data.digits']
-  idle = {
-    'polymnist': (
-      'data.num_pairings',
-      'data.pairing',
-      'data.test_split',
-      'model.width',
-    ),
-    'mnist_svhn_text': (
-      'data.backgrounds',
-      'data.test_split',
-      'model.hidden_dim',
-      'model.width',
-    ),
-    'celeba': (
-      'data.digits',
-      'data.backgrounds',
-      'data.embedded_repeats',
-      'data.allow_download',
-      'data.num_pairings',
-      'data.pairing',
-      'model.hidden_dim',
-    ),
-    'custom': (
-      'data.digits',
-      'data.backgrounds',
-      'data.embedded_repeats',
-      'data.allow_download',
-      'data.num_pairings',
-      'data.pairing',
-      'data.test_split',
-      'model.hidden_dim',
-      'model.width',
-      'model.first_colour',
-      'model.text_likelihood',
-    ),
-  }[name]
-  for key in idle:
-    yield key, f'data.name = {name!r}'
+  for key, names in _ONLY_OF.items():
+    if name not in names:
+      yield key, f'data.name = {name!r}'
+  if name == 'dsprites_text' and values['data.sprites'] == 'rendered':
+    yield 'data.dir', "data.sprites = 'rendered'"
   if not values['data.missing']:
     yield 'data.missing_how', 'data.missing = 0'
     if name in _COMPLETE:
@@ -473,6 +471,8 @@ def _check_some_modalities(values: Values) -> None:
     possible = [tuple(spec.name for spec in _specs(values))]
   if values['data.name'] == 'celeba':
     possible = [celeba.MODALITIES]
+  if values['data.name'] == 'dsprites_text':
+    possible = [dsprites_text.MODALITIES]
   if values['data.name'] == 'mnist_svhn_text':
     possible = [mnist_svhn_text.MODALITIES]
     if values['data.digits'] == 'auto':

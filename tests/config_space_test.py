@@ -30,7 +30,12 @@ from jax.sharding import AxisType
 from mmjsd_jax import config as configuration
 from mmjsd_jax import grid, members, objectives, order, rules, step
 from mmjsd_jax import job as jobs
-from mmjsd_jax.data import mnist_svhn_text, own_files, polymnist
+from mmjsd_jax.data import (
+  dsprites_text,
+  mnist_svhn_text,
+  own_files,
+  polymnist,
+)
 from mmjsd_jax.data.dataset import Dataset, Split
 from mmjsd_jax.data.declaration import (
   Declaration,
@@ -44,6 +49,7 @@ from mmjsd_jax.modalities import (
   celeba_text,
   mnist_image,
   polymnist_image,
+  sprite_image,
   svhn_image,
   text,
 )
@@ -123,7 +129,7 @@ SPACE = {
     + ('\udcff', None),
   ),
   'seed': SEED,
-  'data.name': _choices('polymnist', 'mnist_svhn_text', 'celeba', 'custom'),
+  'data.name': _choices(*rules.DATASETS),
   # Of no effect but with the data set 'custom': see `_config`.
   'data.declaration': Values(('', DECLARED), ('{}', 'x', DECLARED, None)),
   'data.digits': _choices('auto', 'mnist', 'idx', 'tfds', 'embedded'),
@@ -140,6 +146,9 @@ SPACE = {
   'data.num_pairings': _integers(1, 100, (100,)),
   'data.pairing': _choices('min', 'all'),
   'data.test_split': _choices('test', 'validation'),
+  'data.sprites': _choices('auto', 'npz', 'rendered'),
+  'data.num_examples': _integers(0, 737_280, (10, 737_280)),
+  'data.test_share': _numbers(1e-4, 0.9),
   'data.stream': Values((False,), (True, None)),  # True needs data.dir
   'data.num_validation': Values((0, 1, 56), (-1, 64, 2**40, True, None)),
   'data.missing': _numbers(0.0, 1.0),
@@ -318,6 +327,21 @@ APART = [
       ('model.style_dim', (1,)),
     ]
   ),
+  *(
+    (key, {'data.name': 'dsprites_text', 'data.digits': 'auto', **changes})
+    for key, changes in [
+      ('data.digits', {'data.digits': 'tfds'}),
+      ('data.num_pairings', {'data.num_pairings': 2}),
+      ('data.num_examples', {'data.num_examples': 4}),
+      ('data.dir', {'data.sprites': 'rendered', 'data.dir': str(_HERE)}),
+      ('model.text_likelihood', {'model.text_likelihood': 'as_released'}),
+      ('model.first_colour', {'model.first_colour': 'median'}),
+      ('data.modalities', {'data.modalities': ('mnist', 'text')}),
+    ]
+  ),
+  ('data.sprites', {'data.sprites': 'npz'}),
+  ('data.num_examples', {'data.num_examples': 100}),
+  ('data.test_share', {'data.test_share': 0.2}),
   ('data.declaration', {'data.name': 'custom', 'data.digits': 'auto'}),
   *(
     (
@@ -435,12 +459,16 @@ NEEDS_DATA = {
 }
 
 
+# Data sets for which `data.digits` has a meaning.
+_OF_DIGITS = ('polymnist', 'mnist_svhn_text')
+
+
 def _config(changes, name='polymnist'):
   config = configuration.default()
   config.update_from_flattened_dict(
     {
       'data.name': name,
-      'data.digits': 'auto' if name in ('custom', 'celeba') else 'tfds',
+      'data.digits': 'tfds' if name in _OF_DIGITS else 'auto',
       'data.declaration': DECLARED if name == 'custom' else '',
       'model.latent_dim': 2,
       'train.batch_size': 8,
@@ -521,6 +549,8 @@ def _stand_ins():
     for load in ('load', 'load_streamed'):
       patch.setattr(polymnist, load, _Loads('polymnist', colour))
     patch.setattr(mnist_svhn_text, 'load', _Loads('mnist_svhn_text', mixed))
+    pictures = {'image': (64, 64, 1), 'text': (64,)}
+    patch.setattr(dsprites_text, 'load', _Loads('dsprites_text', pictures))
     own = {spec.name: spec.shape for spec in SPECS}
     patch.setattr(own_files, 'load', _Loads('custom', own, SPECS))
     faces = {'image': (64, 64, 3), 'text': (256,)}
@@ -529,6 +559,7 @@ def _stand_ins():
       (polymnist_image, (28, 28, 3)),
       (mnist_image, (28, 28, 1)),
       (svhn_image, (32, 32, 3)),
+      (sprite_image, (64, 64, 1)),
       (text, (8, 71)),
       (celeba_image, (64, 64, 3)),
       (celeba_text, (256, 71)),
@@ -848,6 +879,7 @@ def _arguments(*names):
     ('polymnist', ('paper', 'smoke')),
     ('mnist_svhn_text', ('paper', 'ms', 'smoke')),
     ('celeba', ('paper', 'smoke')),
+    ('dsprites_text', ('full', 'smoke')),
     ('custom', ()),
   ],
 )

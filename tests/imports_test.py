@@ -56,6 +56,7 @@ TABLE = (
   # Host: plain numpy, no device.
   Entry('allocator', ()),
   Entry('files', ()),
+  Entry('array_files', ('numpy',)),
   Entry(
     'data',
     ('numpy',),
@@ -81,7 +82,6 @@ TABLE = (
   Entry('validation', ()),
   Entry('config', ('ml_collections',)),
   Entry('examples', ('numpy',)),
-  Entry('array_files', ('numpy',)),
   Entry('output_files', ('numpy',), lazily=('pyarrow',)),
   Entry('example_files', ('numpy',)),
   # Running.
