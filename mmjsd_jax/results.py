@@ -10,7 +10,16 @@ from typing import Any
 
 import jax
 
-from mmjsd_jax import __version__, curves, figures, hosts, published, report
+from mmjsd_jax import (
+  __version__,
+  curves,
+  factor_figures,
+  factor_tables,
+  figures,
+  hosts,
+  published,
+  report,
+)
 from mmjsd_jax import config as configuration
 from mmjsd_jax.data import gaps
 from mmjsd_jax.data.dataset import Split, Streamed
@@ -115,6 +124,7 @@ def _write_results(
   runs = {results['objective']['preset']: results}
   drawn = {} if samples is None else figures.sample_figures(samples)
   pictures = {name: figures.to_png(pixels) for name, pixels in drawn.items()}
+  pictures |= factor_figures.bars(results)
   pictures['curves'] = curves.curves_figure(runs)
   pictures['loss'] = curves.loss_figure(runs)
   folder = workdir / 'figures'
@@ -127,12 +137,13 @@ def _write_results(
   else:
     samplers.save(workdir / samplers.FILE, sampler)
   write_json(workdir / 'results.json', results)
-  _tell(results['metrics'])
+  _tell(results)
   _log.info('report: %s', workdir / 'report.html')
 
 
-def _tell(metrics: dict[str, Any]) -> None:
+def _tell(results: dict[str, Any]) -> None:
   """The headline numbers, for whoever waits at the terminal."""
+  metrics = results['metrics']
   probes = {k: v for k, v in metrics.get('probe', {}).items() if k.isdigit()}
   by_size = {f'linear probe, {size} latents': probes[size] for size in probes}
   if 'coherence' in metrics:
@@ -140,6 +151,13 @@ def _tell(metrics: dict[str, Any]) -> None:
   for name, block in by_size.items():
     values = [f'{n}: {share(x)}' for n, x in block['by_size'].items()]
     _log.info('%s by number of inputs: %s', name, ', '.join(values))
+  for name, means in (
+    ('factors from latents', factor_tables.probe_means(results)),
+    ('factors of samples', factor_tables.generated_means(results)),
+  ):
+    if means:
+      values = [f'{what}: {share(x)}' for what, x in means.items()]
+      _log.info('%s, mean: %s', name, ', '.join(values))
   if 'coherence' in metrics:
     _log.info(
       'joint coherence %.4f (chance %.4f)',
