@@ -54,7 +54,7 @@ def _draw(
   num_columns = min(len(panels), _NUM_COLUMNS)
   num_rows = -(-len(panels) // num_columns)
   figure = mpl_figure.Figure(
-    figsize=(2.5 + 3.4 * num_columns, num_rows * (1.1 + 0.22 * len(names))),
+    figsize=(12.7, num_rows * (1.1 + 0.22 * len(names))),
     dpi=120,
     layout='constrained',
   )

@@ -10,6 +10,7 @@ error, never a black square.
 import functools
 import re
 import textwrap
+from typing import NamedTuple
 
 import numpy as np
 from numpy import typing as npt
@@ -19,15 +20,23 @@ from mmjsd_jax.data.text import ALPHABET
 
 Pixels = npt.NDArray[np.uint8]
 
-# Of a written character and beside a text, in pixels of an image. Characters
-# are as wide as each other, so that a word's place in its text is seen.
-_PITCH, _LINE, _BORDER = 4, 14, 1
-_WRAPPED_LINE = 7  # of several lines
+
+class _Line(NamedTuple):
+  """Sizes of a line of text, in pixels of an image."""
+
+  height: int
+  baseline: float
+  above: int  # empty, above the first line and below the last
+  beside: int
+
+
+_ALONE = _Line(14, 9.52, 0, 1)
+_ONE = _Line(7, 5.6, 3, 3)  # of several
+# Characters are as wide as each other, so that a word's place is seen.
+_PITCH = 4
 _PAPER, _INK = (236, 236, 228), (0, 0, 60)
 _FONT_SIZE = 6.5
 _NEWLINE = '»'  # one that the font has and the alphabet lacks
-
-
 # Characters of a line in the papers' pictures of texts.
 PER_LINE = 16
 _FILLER = '*'  # of the papers' long texts
@@ -58,8 +67,8 @@ def to_pixels(
 
   Returns:
     Shape [..., h * scale, w * scale, 3]; in pixels of that size a text is 14
-    high and 4 * L + 2 wide, and one that is wrapped 7 * ceil(L / P) + 2 high
-    and 4 * P + 2 wide.
+    high and 4 * L + 2 wide, and one that is wrapped 7 * ceil(L / P) + 6 high
+    and 4 * P + 6 wide.
 
   Raises:
     ValueError: wrong shape or dtype, no items, codes outside the alphabet, or
@@ -148,23 +157,19 @@ def _texts(codes: np.ndarray, scale: int, per_line: int) -> Pixels:
 def _written(text: str, scale: int, per_line: int) -> Pixels:
   """One text, dark on light."""
   text = text.replace('\n', _NEWLINE)
-  lines, num_lines, height = [text], 1, _LINE
-  if len(text) > per_line:
-    num_lines, height = -(-len(text) // per_line), _WRAPPED_LINE
-    lines = _wrapped(text, per_line, num_lines)
-  border = 2 * _BORDER
-  size = (
-    (min(len(text), per_line) * _PITCH + border) * scale,
-    (num_lines * height + (border if num_lines > 1 else 0)) * scale,
-  )
-  image = Image.new('RGB', size, _PAPER)
+  num_lines = -(-len(text) // per_line)
+  lines, columns, line = [text], len(text), _ALONE
+  if num_lines > 1:
+    lines, columns, line = _wrapped(text, per_line, num_lines), per_line, _ONE
+  width, height = columns * _PITCH, num_lines * line.height
+  size = width + 2 * line.beside, height + 2 * line.above
+  image = Image.new('RGB', (size[0] * scale, size[1] * scale), _PAPER)
   draw = ImageDraw.Draw(image)
-  top = (size[1] - len(lines) * height * scale) / 2
-  for number, line in enumerate(lines):
-    # A single line has room above and below.
-    y = top + (number + (0.68 if num_lines == 1 else 0.8)) * height * scale
-    for place, character in enumerate(line):
-      x = ((place + 0.5) * _PITCH + _BORDER) * scale
+  top = line.above + (num_lines - len(lines)) * line.height / 2
+  for number, written in enumerate(lines):
+    y = (top + number * line.height + line.baseline) * scale
+    for place, character in enumerate(written):
+      x = ((place + 0.5) * _PITCH + line.beside) * scale
       font = _font(character, scale)
       draw.text((x, y), character, fill=_INK, font=font, anchor='ms')
   return np.asarray(image)

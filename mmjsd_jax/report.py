@@ -71,7 +71,6 @@ _FACTOR_DEFINITIONS = (
   'the numbers of the factors, each counted once.',
   'Prevalence: the share of test examples that have an attribute, or that are '
   "of a factor's commonest class. It is what chance has.",
-  'Joint samples have no true factors, and are not judged.',
 )
 
 
@@ -375,20 +374,17 @@ def _factor_meaning(results: Results) -> list[str]:
   """What latents and samples tell of the factors, in words."""
   measure = factor_tables.measure(results)
   chance = share(factor_tables.chance(results))
-  sentences = []
-  for what, means in (
-    ('latents', factor_tables.probe_means(results)),
-    ('what is generated', factor_tables.generated_means(results)),
-  ):
-    found = [
-      f'{share(value)} for {_in_words(name)}' for name, value in means.items()
-    ]
-    if found:
-      sentences.append(
-        f'By {what} the factors are told with a mean {measure} of '
-        f'{"; ".join(found)}; chance has {chance}.'
-      )
-  return sentences
+  told = {
+    'Linear probes of the latents': factor_tables.probe_means(results),
+    'Classifiers of what is generated': factor_tables.generated_means(results),
+  }
+  return [
+    f'{who} tell the factors with a mean {measure} of '
+    + ', '.join(f'{share(x)} ({_in_words(name)})' for name, x in means.items())
+    + f'; chance has {chance}.'
+    for who, means in told.items()
+    if means
+  ]
 
 
 def _cautions(results: Results) -> list[str]:
@@ -630,9 +626,7 @@ def _image(
     )
   title, known = _known_caption(name, shown)
   uri = 'data:image/png;base64,' + base64.b64encode(data).decode('ascii')
-  is_wide = name in ('curves', 'loss', 'random_samples') or name.startswith(
-    ('listing_', 'factors_')
-  )
+  is_wide = name in ('curves', 'loss', 'random_samples') or shown == 'factors'
   with_all = ('conditional_', 'listing_', 'random_samples', 'reconstructions')
   if has_text and name.startswith(with_all):
     known += ' A text shows the likeliest character at each of its places.'

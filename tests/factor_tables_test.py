@@ -29,6 +29,7 @@ def test_means_stand_beside_untrained_ones_and_chance():
     'ceiling': '0.950',
     'prevalence': '0.200',
   }
+  assert _rows(samples.means)['image → text, drawn']['generated'] == '0.450'
   assert '2 of 3 factors' in latents.means.caption
   assert released.title == 'From latents, as released'
   assert _rows(released.means)['text']['500 training latents'] == '0.410'
@@ -59,11 +60,13 @@ def test_many_factors_have_rows_and_few_have_columns(many):
 def test_what_was_not_measured_is_said_to_be_missing():
   results = factor_world.make_run('dsprites_text')
   block = results['metrics']['factors']
+  block['probe']['500']['num_not_converged'] = 2
   del block['generated'], block['probe']['500']['subsets']['text']['scale']
   del block['probe_untrained']
   (latents,) = factor_tables.sections(results)
   assert _rows(latents.factors)['text']['scale'] == 'missing'
   assert _rows(latents.factors)['image']['scale'] == '0.506'
+  assert '2 of the fits stopped' in latents.means.caption
   assert list(_rows(latents.means)['text']) == [
     'given',
     '500 training latents',

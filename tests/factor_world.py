@@ -96,6 +96,8 @@ def _factors(data_set: str, names: Sequence[str], shift: float) -> dict:
       for subset, targets in generated.items()
     },
     'generated_mean': generated,
+    'drawn_text': {'image': {'text': of(0.45)}},
+    'drawn_text_mean': {'image': {'text': 0.45}},
     'ceiling': {'image': of(0.8), 'text': of(0.95)},
     'ceiling_mean': {'image': 0.8, 'text': 0.95},
     'num_without_positives': int(is_celeba),

@@ -329,7 +329,7 @@ def test_long_texts_stand_beside_what_is_generated():
   texts = text.encode(['a, b'.center(64, '*')] * 2, 64)
   titles = ['text', 'its image', 'image drawn given text']
   canvas = figures.listing(texts, images, drawn, titles=titles)
-  wide = (40 * 4 + 2) * 2
+  wide = (40 * 4 + 6) * 2
   own = max(64, layout.margin(['its image']))
   assert canvas.shape[1] == wide + 10 + own + 10 + 10 * 65 - 1
   is_image = (canvas[-64:, -64:] == 0).all(axis=-1)
@@ -359,13 +359,13 @@ def test_a_run_with_long_texts_has_few_of_them():
     'listing_text',
     'swapped_text',
   ]
-  high = (4 * 7 + 2) * 2
+  high = (4 * 7 + 6) * 2
   # Four rows of texts, their contents beside and their styles above.
   assert len(found['swapped_text']) == high + 10 + 4 * high + 3
   # Beside the images, four rows below a title.
   assert len(found['random_samples']) == 34 + 4 * high + 3
   # A small image, its own text and two that were drawn.
-  assert found['listing_image'].shape[1] < 65 + 3 * (324 + 10)
+  assert found['listing_image'].shape[1] < 65 + 3 * (332 + 10)
 
 
 def test_png_round_trip(tmp_path: pathlib.Path):

@@ -119,7 +119,7 @@ def _long(words: str, length: int = 64) -> np.ndarray:
 def test_a_long_text_is_wrapped_without_its_filler():
   words = 'square, zero point eight, left'
   pixels = pictures.to_pixels(_long(words), num_axes=1, scale=2)
-  assert pixels.shape == (1, (4 * 7 + 2) * 2, (4 * 16 + 2) * 2, 3)
+  assert pixels.shape == (1, (4 * 7 + 6) * 2, (4 * 16 + 6) * 2, 3)
   assert pictures.is_wrapped(_long(words), num_axes=1)
   moved = text.encode([words.ljust(64, '*')], 64)
   np.testing.assert_array_equal(
@@ -130,7 +130,7 @@ def test_a_long_text_is_wrapped_without_its_filler():
   assert 0.2 < np.flatnonzero(is_dark).min() / len(is_dark)
   assert np.flatnonzero(is_dark).max() / len(is_dark) < 0.8
   other = pictures.to_pixels(_long(words), num_axes=1, scale=2, per_line=40)
-  assert other.shape == (1, (2 * 7 + 2) * 2, (4 * 40 + 2) * 2, 3)
+  assert other.shape == (1, (2 * 7 + 6) * 2, (4 * 40 + 6) * 2, 3)
 
 
 def test_a_long_text_shows_all_of_its_characters():
@@ -138,7 +138,7 @@ def test_a_long_text_shows_all_of_its_characters():
   pixels = pictures.to_pixels(codes, num_axes=1)[0]
   is_dark = (pixels != pixels[0, 0]).any(axis=-1)
   for place in range(48):
-    y, x = place // 16 * 7 + 1, place % 16 * 4 + 1
+    y, x = place // 16 * 7 + 3, place % 16 * 4 + 3
     assert is_dark[y : y + 7, x : x + 4].any(), place
 
 

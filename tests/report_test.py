@@ -299,7 +299,9 @@ def test_factors_take_the_place_of_a_class():
   assert {'0.510', '0.610', '0.410', '0.950'} <= set(page.cells)
   for name in ('id="probe"', 'id="coherence"', 'Not measured', 'the digit'):
     assert name not in text
-  assert 'told with a mean average precision of' in text
+  assert (
+    'tell the factors with a mean average precision of 0.510 (image)' in text
+  )
   assert 'have the factors of the row' in text
   assert '1 of 3 factors have no positive' in text
   assert 'mmJSD, Table 5' in text and 'MoPoE, Table 5' in text
