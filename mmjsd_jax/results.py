@@ -10,22 +10,15 @@ from typing import Any
 
 import jax
 
-from mmjsd_jax import (
-  __version__,
-  curves,
-  factor_figures,
-  factor_tables,
-  figures,
-  hosts,
-  published,
-  report,
-)
+from mmjsd_jax import __version__, curves, figures, hosts, published, report
 from mmjsd_jax import config as configuration
 from mmjsd_jax.data import gaps
 from mmjsd_jax.data.dataset import Split, Streamed
 from mmjsd_jax.evaluation import samplers
 from mmjsd_jax.evaluation.samplers import Sampler
 from mmjsd_jax.evaluation.samples import FigureSamples
+from mmjsd_jax.factor_figures import bars
+from mmjsd_jax.factor_tables import generated_means, probe_means
 from mmjsd_jax.files import file_name, write_json
 from mmjsd_jax.job import Job
 from mmjsd_jax.journal import read_metrics
@@ -124,7 +117,7 @@ def _write_results(
   runs = {results['objective']['preset']: results}
   drawn = {} if samples is None else figures.sample_figures(samples)
   pictures = {name: figures.to_png(pixels) for name, pixels in drawn.items()}
-  pictures |= factor_figures.bars(results)
+  pictures |= bars(results)
   pictures['curves'] = curves.curves_figure(runs)
   pictures['loss'] = curves.loss_figure(runs)
   folder = workdir / 'figures'
@@ -152,8 +145,8 @@ def _tell(results: dict[str, Any]) -> None:
     values = [f'{n}: {share(x)}' for n, x in block['by_size'].items()]
     _log.info('%s by number of inputs: %s', name, ', '.join(values))
   for name, means in (
-    ('factors from latents', factor_tables.probe_means(results)),
-    ('factors of samples', factor_tables.generated_means(results)),
+    ('factors from latents', probe_means(results)),
+    ('factors of samples', generated_means(results)),
   ):
     if means:
       values = [f'{what}: {share(x)}' for what, x in means.items()]
