@@ -1,15 +1,16 @@
-"""The papers' tables on MNIST-SVHN-Text with our numbers, as Markdown.
+"""The papers' tables of a data set with our numbers, as Markdown.
 
   python docs/make_paper_tables.py runs/*/results.json > docs/mnist_svhn_text.md
 
-Runs that differ in the seed alone become one row: mean and standard deviation.
-No number is typed by hand: to change one, run again.
+All runs are on one data set that papers have tables of; those that differ in
+the seed alone become one row: mean and standard deviation. No number is typed
+by hand: to change one, run again.
 """
 
 import sys
 from collections.abc import Mapping, Sequence
 
-from mmjsd_jax import pages, paper_tables
+from mmjsd_jax import pages, paper_tables, published_values
 from mmjsd_jax.tables import Results
 
 
@@ -29,8 +30,9 @@ def make_page(runs: Mapping[str, Results]) -> str:
     ValueError: as `paper_tables.make_table`.
   """
   results = list(runs.values())
+  made = paper_tables.make_tables(results)
   parts = [
-    '# MNIST-SVHN-Text',
+    f'# {published_values.title(results[0]["data"]["name"])}',
     'Made by `docs/make_paper_tables.py` from the `results.json` of each run. '
     'Below what a paper prints stands what was measured here. A number that '
     'was not measured is "missing"; "-" is what the paper does not print.',
@@ -39,7 +41,7 @@ def make_page(runs: Mapping[str, Results]) -> str:
     '## Settings',
     pages.markdown(paper_tables.settings(results)),
   ]
-  for title, table, caveats in paper_tables.make_tables(results):
+  for title, table, caveats in made:
     parts += [f'## {title}', pages.markdown(table)]
     if caveats:
       parts.append('\n'.join(f'- {caveat}' for caveat in caveats))

@@ -1,17 +1,18 @@
 """Probe, coherence and quality of samples along the axis of a sweep."""
 
+import functools
 from collections.abc import Callable, Sequence
 
 from matplotlib import axes as mpl_axes
 from matplotlib import figure as mpl_figure
 from matplotlib import ticker
 
-from mmjsd_jax import charts, measured, printed_points, sweep_curves, tables
+from mmjsd_jax import charts, measured, printed_points, sweep_curves
 from mmjsd_jax.measured import AXES, Axis, Measured, Spread
 from mmjsd_jax.paper_columns import FEATURES
 from mmjsd_jax.printed_points import Printed
 from mmjsd_jax.sweep_curves import DASHES, Chart, LimitsFn
-from mmjsd_jax.tables import Results, get
+from mmjsd_jax.tables import Results
 
 # Title, unit, numbers of inputs, measure, limits and what papers print of it.
 _Panel = tuple[
@@ -40,7 +41,7 @@ def ablation(points: Sequence[Measured], axis: str) -> dict[str, Chart]:
       'accuracy',
       range(1, num + 1),
       measured.probe,
-      lambda results: {'chance': get(results, 'metrics', 'probe', 'chance')},
+      functools.partial(measured.limits, name='probe'),
       'probe',
     ),
     (
@@ -48,10 +49,7 @@ def ablation(points: Sequence[Measured], axis: str) -> dict[str, Chart]:
       'share of the right class',
       range(num),
       measured.coherence,
-      lambda results: {
-        'chance': get(results, 'metrics', 'coherence', 'chance'),
-        'ceiling': tables.mean_ceiling(results),
-      },
+      functools.partial(measured.limits, name='coherence'),
       'coherence',
     ),
     (
@@ -68,6 +66,8 @@ def ablation(points: Sequence[Measured], axis: str) -> dict[str, Chart]:
     figure.subplots(1, 3), panels, strict=True
   ):
     axes.set_title(title, fontsize=13, loc='left', fontweight='bold')
+    if quantity and measured.has_factors(points):
+      unit = 'macro mean over factors'
     axes.set_ylabel(unit, fontsize=11)
     axes.set_xlabel(AXES[axis].label, fontsize=11)
     charts.tidy(axes)
@@ -96,6 +96,7 @@ def ablation(points: Sequence[Measured], axis: str) -> dict[str, Chart]:
     'mean over seeds, its bar is the standard deviation. Dotted lines: what '
     'chance has, and the ceiling, which is what real data score; in the middle '
     'panel both are those of conditional coherence.'
+    + measured.about_factors(points)
     + printed_points.about(drawn, ('probe', 'coherence'))
     + (' Beside a star stands the number of inputs.' if drawn else '')
   )

@@ -86,7 +86,7 @@ def table(compared: Sequence[Comparison], axis: str) -> Table:
     axis: of `measured.AXES`.
   """
   return Table(
-    'Exploratory: every pair of objectives of the sweep by the same four '
+    'Exploratory: every pair of objectives of the sweep by the same '
     'measures, all of them shown, nothing corrected for their number, and no '
     'test of significance. A difference is between runs of equal seed. '
     f'Interval: {intervals.LEVEL:.0%} percentile bootstrap of the mean '

@@ -11,7 +11,7 @@ from matplotlib import figure as mpl_figure
 from matplotlib import lines as mpl_lines
 from matplotlib import ticker
 
-from mmjsd_jax import charts, published, tables
+from mmjsd_jax import charts, factor_tables, published, tables
 
 Results = Mapping[str, Any]
 
@@ -39,9 +39,15 @@ def curves_figure(runs: Mapping[str, Results]) -> bytes:
   figure = mpl_figure.Figure(figsize=(13, 4.6), dpi=120, layout='constrained')
   panels = figure.subplots(1, 3)
   samples = _common_probe_size(runs.values())
+  units = (
+    f'accuracy, {samples or "?"} training latents',
+    'share of the right class',
+  )
+  if measures := {factor_tables.measure(run) for run in runs.values()} - {''}:
+    units = (f'{" or ".join(sorted(measures))}, mean over factors',) * 2
   titles = (
-    ('Linear probe', f'accuracy, {samples or "?"} training latents'),
-    ('Conditional coherence', 'share of the right class'),
+    ('Linear probe', units[0]),
+    ('Conditional coherence', units[1]),
     ('Log-likelihood', 'nats per example, all modalities'),
   )
   styles = _styles(runs)
@@ -129,11 +135,16 @@ class _Panel(NamedTuple):
 
 def _panels(results: Results, samples: str | None) -> tuple[_Panel, ...]:
   metrics = results['metrics']
+  likelihood = metrics.get('log_likelihood') or {}
+  likelihoods = _Panel(
+    None, likelihood.get('by_size') or {}, likelihood.get('subsets') or {}
+  )
+  if metrics.get('factors'):
+    return *_factor_panels(results), likelihoods
   probe = metrics.get('probe') or {}
   probed = probe.get(samples) or {}
   coherence = metrics.get('coherence') or {}
   conditional = coherence.get('conditional') or {}
-  likelihood = metrics.get('log_likelihood') or {}
   return (
     _Panel(
       'probe by_size',
@@ -148,8 +159,23 @@ def _panels(results: Results, samples: str | None) -> tuple[_Panel, ...]:
       chance=coherence.get('chance'),
       ceiling=tables.mean_ceiling(results),
     ),
+    likelihoods,
+  )
+
+
+def _factor_panels(results: Results) -> tuple[_Panel, _Panel]:
+  """What the two panels of a class show of factors: macro means."""
+  chance = factor_tables.chance(results)
+  probed = factor_tables.probe_means(results)
+  generated = factor_tables.generated_means(results)
+  return (
+    _Panel(None, factor_tables.by_size(probed), probed, chance),
     _Panel(
-      None, likelihood.get('by_size') or {}, likelihood.get('subsets') or {}
+      None,
+      factor_tables.by_size(generated),
+      generated,
+      chance,
+      factor_tables.ceiling(results),
     ),
   )
 

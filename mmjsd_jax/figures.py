@@ -22,13 +22,17 @@ from PIL import Image
 
 from mmjsd_jax import layout
 from mmjsd_jax.files import write_atomically
-from mmjsd_jax.pictures import Pixels, can_be_shown, to_pixels
+from mmjsd_jax.pictures import Pixels, can_be_shown, is_wrapped, to_pixels
 
 if TYPE_CHECKING:
   from mmjsd_jax.evaluation.samples import FigureSamples
 
 # Three blocks of 10 x 10 images of 28 x 28 at twice their size.
 _MAX_WIDTH = 1800
+# Characters of a line where texts stand beside other pictures.
+_PER_LINE = 40
+# Rows and columns of texts of several lines, and draws beside an example.
+_MAX_TEXTS, _NUM_TEXTS = 4, 2
 
 
 def grid(items: npt.ArrayLike, *, gap: int = 1, scale: int = 2) -> Pixels:
@@ -102,6 +106,56 @@ def conditional_grid(
     blocks.append(block)
   line = layout.separator(blocks[0].shape[1])
   return np.concatenate([blocks[0], line, blocks[1]])
+
+
+def listing(
+  given: npt.ArrayLike,
+  originals: npt.ArrayLike,
+  draws: npt.ArrayLike,
+  *,
+  titles: Sequence[str],
+  gap: int = 1,
+  scale: int = 2,
+) -> Pixels:
+  """A row per example: what is given, its original, and what was sampled.
+
+  As Sutter et al. 2020 (mmJSD), Fig. 2, and 2021 (MoPoE), Fig. 4, with texts
+  on the left and images on the right.
+
+  Args:
+    given: the inputs. Shape [C, ...].
+    originals: what belongs to them of the sampled modality. Shape [C, ...].
+    draws: sampled from the inputs. Shape [R, C, ...].
+    titles: of the three parts.
+    gap: white pixels between neighbours.
+    scale: pixels per pixel of a text; images stay as large as they are.
+
+  Returns:
+    The figure. Shape [H, W, 3].
+
+  Raises:
+    ValueError: as `grid`, or shapes that do not fit.
+  """
+  _check_geometry(gap, scale)
+  parts = [np.asarray(part) for part in (given, originals, draws)]
+  if len({len(parts[0]), len(parts[1]), *parts[2].shape[1:2]}) != 1:
+    raise ValueError(
+      'expected inputs [C, ...], originals [C, ...] and draws [R, C, ...], got '
+      f'{[part.shape for part in parts]}'
+    )
+  columns = [*parts[:2], *parts[2]]
+  pixels = [
+    to_pixels(
+      items,
+      num_axes=1,
+      scale=scale if is_wrapped(items, num_axes=1) else 1,
+      per_line=_PER_LINE,
+    )
+    for items in columns
+  ]
+  return layout.columns(
+    [pixels[:1], pixels[1:2], pixels[2:]], titles=titles, gap=gap
+  )
 
 
 def swapping_figure(
@@ -213,7 +267,7 @@ def random_samples_figure(
   Args:
     samples: modality name to items, of which the first
       num_rows * num_columns are used. Shape [N, ...] each.
-    num_rows: rows of a block.
+    num_rows: rows of a block; of texts that are wrapped four at most.
     num_columns: columns of a block.
     max_width: modalities stand side by side as far as they fit into so many
       pixels.
@@ -237,8 +291,11 @@ def random_samples_figure(
       raise ValueError(
         f'expected at least {needed} samples of {name}, got {len(items)}'
       )
-    cells = to_pixels(items[:needed], num_axes=1, scale=scale)
-    cells = cells.reshape(num_rows, num_columns, *cells.shape[1:])
+    shown = (
+      min(num_rows, _MAX_TEXTS) if is_wrapped(items, num_axes=1) else num_rows
+    )
+    cells = to_pixels(items[: shown * num_columns], num_axes=1, scale=scale)
+    cells = cells.reshape(shown, num_columns, *cells.shape[1:])
     block = layout.mosaic(list(cells), gap=gap)
     blocks.append(layout.with_title(block, name))
   return layout.flow(blocks, max_width)
@@ -251,11 +308,13 @@ def sample_figures(
 
   Args:
     samples: C examples, and what was generated from them.
-    draws_per_target: rows of every modality in the grid from one input if it
-      is given three or more; all other grids show every draw.
+    draws_per_target: rows of texts of several lines, and of every modality in
+      the grid from one input if it is given three or more; all other grids show
+      every draw.
 
   Returns:
-    'reconstructions', 'random_samples', 'conditional_<source>' of every source,
+    'reconstructions', 'random_samples', 'conditional_<source>' of every source
+    (of two modalities, one a text of several lines, 'listing_<source>'),
     'conditional_<all others>' of every modality, and 'swapped_<modality>' of
     those that have a style. Modalities that are no pictures are left out.
   """
@@ -267,6 +326,7 @@ def sample_figures(
   }
   if not originals:
     return {}
+  wrapped = {n for n, x in originals.items() if is_wrapped(x, num_axes=1)}
   found = {
     'reconstructions': reconstruction_figure(
       originals, {name: samples.reconstructions[name] for name in originals}
@@ -277,11 +337,22 @@ def sample_figures(
   }
   for source, targets in samples.from_one.items():
     shown = {
-      target: draws if len(targets) < 3 else draws[:draws_per_target]
+      target: draws
+      if len(targets) < 3 and target not in wrapped
+      else draws[:draws_per_target]
       for target, draws in targets.items()
       if target in originals
     }
     if source not in originals or not shown:
+      continue
+    if len(originals) == 2 and wrapped:
+      ((target, draws),) = shown.items()
+      found[f'listing_{source}'] = listing(
+        originals[source],
+        originals[target],
+        draws[:_NUM_TEXTS] if target in wrapped else draws,
+        titles=[source, f'its {target}', f'{target} drawn given {source}'],
+      )
       continue
     found[f'conditional_{source}'] = conditional_grid(
       [originals[source]],
@@ -307,7 +378,10 @@ def sample_figures(
   for name, swapped in samples.swapped.items():
     if name not in originals:
       continue
-    found[f'swapped_{name}'] = swapping_figure(originals[name], swapped)
+    most = _MAX_TEXTS if name in wrapped else len(swapped)
+    found[f'swapped_{name}'] = swapping_figure(
+      originals[name][:most], swapped[:most, :most]
+    )
   return found
 
 

@@ -14,7 +14,7 @@ from matplotlib import axes as mpl_axes
 from matplotlib import figure as mpl_figure
 from matplotlib import lines as mpl_lines
 
-from mmjsd_jax import charts, experiments, measured, sweep_curves, tables
+from mmjsd_jax import charts, experiments, measured, sweep_curves
 from mmjsd_jax.measured import Measured, Spread
 from mmjsd_jax.sweep_curves import Chart
 from mmjsd_jax.tables import Results, get
@@ -71,7 +71,9 @@ def gaps(points: Sequence[Measured], axis: str) -> dict[str, Chart]:
       axes.set_xticks(sorted({point.x for point in points}))
       if panel.size:
         axes.set_ylim(-0.02, 1.04)
-        sweep_curves.draw_limits(axes, points, _limits)
+        sweep_curves.draw_limits(
+          axes, points, functools.partial(measured.limits, name='coherence')
+        )
       if how == 'at_random' and len(names) == 5:
         _draw_published(axes, points, panel.size)
   _legend(figure, points)
@@ -124,13 +126,6 @@ def _is_of(point: Measured, how: str, use: str) -> bool:
     point.x == 0
     or (options['missing_how'], options['incomplete']) == (how, use)
   )
-
-
-def _limits(results: Results) -> dict[str, float | None]:
-  return {
-    'chance': get(results, 'metrics', 'coherence', 'chance'),
-    'ceiling': tables.mean_ceiling(results),
-  }
 
 
 def _draw_published(

@@ -45,6 +45,27 @@ def mosaic(rows: Sequence[Pixels], *, gap: int, width: int = 0) -> Pixels:
   return canvas[: len(canvas) - gap, : canvas.shape[1] - gap]
 
 
+def columns(
+  parts: Sequence[Sequence[Pixels]], *, titles: Sequence[str], gap: int
+) -> Pixels:
+  """Groups of columns side by side, pictures in the middle of their rows.
+
+  Args:
+    parts: groups of columns, as many pictures in each, [R, h, w, 3]; sizes may
+      differ by column.
+    titles: written above the groups.
+    gap: white pixels between neighbours.
+  """
+  height = max(column.shape[1] for part in parts for column in part)
+  blocks = []
+  for part, title in zip(parts, titles, strict=True):
+    upright = [column.swapaxes(1, 2) for column in part]
+    block = mosaic(upright, gap=gap, width=height).swapaxes(0, 1)
+    block = _below([block, white(0, margin([title]))])
+    blocks.append(with_title(block, title, size=_FONT_SIZE))
+  return _beside(blocks)
+
+
 def margin(labels: Sequence[str]) -> int:
   """Pixels that the longest label needs, with a little air."""
   font = ImageFont.load_default(_FONT_SIZE)
@@ -71,10 +92,10 @@ def with_row_labels(
   return np.concatenate([written, block], axis=1)
 
 
-def with_title(block: Pixels, title: str) -> Pixels:
-  """A block with its name above."""
-  canvas = white(_TITLE_SIZE + 8, block.shape[1])
-  written = _write(canvas, [title], [len(canvas) // 2], _TITLE_SIZE)
+def with_title(block: Pixels, title: str, *, size: int = _TITLE_SIZE) -> Pixels:
+  """A block with its name above, `size` pixels high."""
+  canvas = white(size + 8, block.shape[1])
+  written = _write(canvas, [title], [len(canvas) // 2], size)
   return np.concatenate([written, block])
 
 
@@ -102,15 +123,8 @@ def with_edges(block: Pixels, *, top: Pixels, left: Pixels) -> Pixels:
 
 def stack(blocks: Sequence[Pixels]) -> Pixels:
   """Blocks below each other with a gap between, padded to one width."""
-  width = max(block.shape[1] for block in blocks)
-  rows = []
-  for block in blocks:
-    padding = width - block.shape[1]
-    rows += [
-      white(_BLOCK_GAP, width),
-      np.pad(block, ((0, 0), (0, padding), (0, 0)), constant_values=_WHITE),
-    ]
-  return np.concatenate(rows[1:])
+  gap = white(_BLOCK_GAP, 0)
+  return _below([part for block in blocks for part in (gap, block)][1:])
 
 
 def flow(blocks: Sequence[Pixels], max_width: int) -> Pixels:
@@ -121,8 +135,26 @@ def flow(blocks: Sequence[Pixels], max_width: int) -> Pixels:
     if used + block.shape[1] > max_width:
       rows.append([])
     rows[-1].append(block)
-  return stack(
-    [stack([b.swapaxes(0, 1) for b in row]).swapaxes(0, 1) for row in rows]
+  return stack([_beside(row) for row in rows])
+
+
+def _beside(blocks: Sequence[Pixels]) -> Pixels:
+  """Blocks side by side with a gap between, padded to one height."""
+  return stack([block.swapaxes(0, 1) for block in blocks]).swapaxes(0, 1)
+
+
+def _below(blocks: Sequence[Pixels]) -> Pixels:
+  """Blocks below each other, padded to one width."""
+  width = max(block.shape[1] for block in blocks)
+  return np.concatenate(
+    [
+      np.pad(
+        block,
+        ((0, 0), (0, width - block.shape[1]), (0, 0)),
+        constant_values=_WHITE,
+      )
+      for block in blocks
+    ]
   )
 
 

@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from mmjsd_jax import experiments, objectives, tables
+from mmjsd_jax import experiments, factor_tables, objectives, tables
 from mmjsd_jax.paper_columns import FEATURES
 from mmjsd_jax.tables import Results, get
 
@@ -176,18 +176,83 @@ def numbers(
   return [value for value in read if tables.is_number(value)]
 
 
+def has_factors(points: Iterable[Measured]) -> bool:
+  """Whether factors were measured in place of a class."""
+  return any(
+    get(point.results, 'metrics', 'factors')
+    for point in points
+    if point.results
+  )
+
+
 def probe(results: Results, num_inputs: int) -> float | None:
-  """Accuracy of the linear probe with the fewest latents, mean over subsets."""
+  """Accuracy of the linear probe with the fewest latents, mean over subsets.
+
+  Of data with factors the macro mean over these, by their measure.
+  """
+  if get(results, 'metrics', 'factors'):
+    found = factor_tables.by_size(factor_tables.probe_means(results))
+    return found.get(str(num_inputs))
   n = tables.probe_sizes(results)[0]
   return get(results, 'metrics', 'probe', n, 'by_size', str(num_inputs))
 
 
 def coherence(results: Results, num_inputs: int) -> float | None:
-  """Mean conditional coherence; without inputs, the joint coherence."""
+  """Mean conditional coherence; without inputs, the joint coherence.
+
+  Of data with factors what classifiers score on generated samples, the macro
+  mean over factors by their measure; None without inputs.
+  """
+  if get(results, 'metrics', 'factors'):
+    found = factor_tables.by_size(factor_tables.generated_means(results))
+    return found.get(str(num_inputs))
   block = get(results, 'metrics', 'coherence')
   if num_inputs == 0:
     return get(block, 'joint')
   return get(block, 'conditional', 'by_size', str(num_inputs))
+
+
+def generation(results: Results, pair: str) -> float | None:
+  """`coherence` of one 'a+b->c'."""
+  if get(results, 'metrics', 'factors'):
+    return factor_tables.generated_means(results).get(pair)
+  return get(results, 'metrics', 'coherence', 'conditional', 'pairs', pair)
+
+
+def limits(
+  results: Results, name: str, target: str = ''
+) -> dict[str, float | None]:
+  """'chance' of 'probe', and of 'coherence' also the 'ceiling'.
+
+  Args:
+    results: of a run.
+    name: 'probe' or 'coherence'.
+    target: of which modality the ceiling is; '' is their mean.
+  """
+  if get(results, 'metrics', 'factors'):
+    chance = factor_tables.chance(results)
+    ceiling = factor_tables.ceiling(results, target)
+  else:
+    block = get(results, 'metrics', name)
+    chance = get(block, 'chance')
+    ceiling = (
+      get(block, 'ceiling', target) if target else tables.mean_ceiling(results)
+    )
+  return {'chance': chance} | ({} if name == 'probe' else {'ceiling': ceiling})
+
+
+def about_factors(points: Iterable[Measured]) -> str:
+  """A sentence for captions where factors are measured; else ''."""
+  found = {
+    factor_tables.measure(point.results) for point in points if point.results
+  } - {''}
+  if not found:
+    return ''
+  return (
+    ' Probe and coherence are macro means over the factors of the data: '
+    f'{" or ".join(sorted(found))} of logistic regression on latents, and of '
+    'classifiers on what is generated.'
+  )
 
 
 def quality(results: Results, num_inputs: int) -> float | None:
@@ -207,13 +272,15 @@ def quality(results: Results, num_inputs: int) -> float | None:
       for pair in generations(results['data']['modalities'], num_inputs)
       if pair.rpartition('->')[2] in images
     ]
-  return _mean(get(samples, FEATURES, 'prd', 'normalised') for samples in found)
+  return tables.mean(
+    get(samples, FEATURES, 'prd', 'normalised') for samples in found
+  )
 
 
 def quality_ceiling(results: Results) -> float | None:
   """The same measure of other real images."""
   images = get(results, 'metrics', 'quality', 'random') or {}
-  return _mean(
+  return tables.mean(
     get(samples, FEATURES, 'prd_floor', 'normalised')
     for samples in images.values()
   )
@@ -243,10 +310,3 @@ def headline(results: Results) -> dict[str, Any]:
     'quality': {str(k): quality(results, k) for k in range(num)},
     'log_likelihood': log_likelihood(results),
   }
-
-
-def _mean(values: Iterable[Any]) -> float | None:
-  """None where there are no values, or one of them is no number."""
-  found = list(values)
-  is_whole = found and all(tables.is_number(value) for value in found)
-  return statistics.fmean(found) if is_whole else None

@@ -4,7 +4,7 @@ import json
 import pathlib
 from typing import Any
 
-from mmjsd_jax import __version__
+from mmjsd_jax import __version__, factor_tables
 from mmjsd_jax import config as configuration
 from mmjsd_jax.data.declaration import to_tree
 from mmjsd_jax.files import read_json
@@ -19,6 +19,14 @@ _LICENCES = {
   'mnist_svhn_text': (
     'MNIST (Y. LeCun, C. Cortes, C. Burges) is CC BY-SA 3.0; SVHN (Y. Netzer'
     ' and others) is for non-commercial use only.'
+  ),
+  'celeba': (
+    'CelebA (Z. Liu and others) shows real persons. It is for non-commercial'
+    ' research only, and its terms forbid passing the pictures on.'
+  ),
+  'dsprites_text': (
+    'dSprites (L. Matthey and others, DeepMind) is Apache 2.0; its texts follow'
+    ' from its factors.'
   ),
 }
 _OWN_LICENCE = (
@@ -148,6 +156,7 @@ def _metrics(metrics: dict[str, Any]) -> list[dict[str, Any]]:
         f' chance {coherence["joint_chance"]}',
       )
     )
+  found += _factors(metrics)
   for number, block in metrics.get('probe', {}).items():
     if number.isdigit():
       found += [
@@ -161,6 +170,33 @@ def _metrics(metrics: dict[str, Any]) -> list[dict[str, Any]]:
   return [
     {'name': name, 'value': value, 'meaning': meaning}
     for name, value, meaning in found
+  ]
+
+
+def _factors(metrics: dict[str, Any]) -> list[tuple[str, Any, str]]:
+  """Macro means over factors."""
+  results = {'metrics': metrics}
+  measure, chance = (
+    factor_tables.measure(results),
+    factor_tables.chance(results),
+  )
+  return [
+    (
+      f'factors, {name}',
+      value,
+      f'mean {measure} over factors, told by {how}; chance {chance}',
+    )
+    for how, means in (
+      (
+        'logistic regression on posterior means',
+        factor_tables.probe_means(results),
+      ),
+      (
+        'a classifier from what is generated',
+        factor_tables.generated_means(results),
+      ),
+    )
+    for name, value in means.items()
   ]
 
 

@@ -3,6 +3,10 @@
 Legend of the column headings: M, S, T the first, second and third modality; A|B
 modality A generated given B; A|B,C given both; A|R given nothing; X|xM log p(X)
 of all modalities, the proposal being the posterior given M.
+
+Of factors, I and T an image and its text, Img and Text the same of dSprites:
+latent_I the probe of I's latents; I->T the text generated given I; Shape/Img
+the shape of generated images, Img/Shape that which latents of images tell.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,10 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmjsd_jax import tables
+from mmjsd_jax import factor_tables, tables
 from mmjsd_jax.tables import NOT_APPLICABLE, Results, get, share
 
-LETTERS = ('M', 'S', 'T')
 # Mean over both PRD curves of a perfect generator, at 1001 angles.
 PERFECT_AVERAGE_PRECISION = 0.72042
 # Features of our average precision: `quality.ENCODER`, which every run has.
@@ -55,7 +58,8 @@ class Layout(NamedTuple):
   Attributes:
     quantity: what its cells are.
     columns: headings of the cells.
-    modalities: our names of M, S and T.
+    letters: what headings call the modalities.
+    modalities: what we call them.
     scale: that numbers are multiplied by. The integer 1 leaves integers, which
       are printed without decimals, what they are.
     features: of average precision: a key of `ABOUT_FEATURES`.
@@ -63,6 +67,7 @@ class Layout(NamedTuple):
 
   quantity: Quantity
   columns: tuple[str, ...]
+  letters: tuple[str, ...]
   modalities: tuple[str, ...]
   scale: float
   features: str = FEATURES
@@ -79,17 +84,17 @@ def features_of(runs: Sequence[Results]) -> str:
   return INCEPTION if has_all else FEATURES
 
 
-def _subset(letters: str, modalities: Sequence[str]) -> str:
+def _subset(letters: str, layout: Layout) -> str:
   """'M,S' or 'xM,xS' as results.json names it; 'Joint' and 'X' are all."""
   if letters in ('Joint', 'X'):
-    return '+'.join(modalities)
+    return '+'.join(layout.modalities)
   chosen = [letter.removeprefix('x') for letter in letters.split(',')]
-  pairs = zip(LETTERS, modalities, strict=True)
+  pairs = zip(layout.letters, layout.modalities, strict=True)
   return '+'.join(name for letter, name in pairs if letter in chosen)
 
 
 def _read_probe(block: Any, layout: Layout, column: str) -> Any:
-  subset = _subset(column, layout.modalities)
+  subset = _subset(column, layout)
   return get(block, 'probe', '500', 'subsets', subset)
 
 
@@ -98,25 +103,52 @@ def _read_coherence(block: Any, layout: Layout, column: str) -> Any:
     key = {'Joint': 'joint', 'Random': 'joint_parity_as_released'}[column]
     return get(block, 'coherence', key)
   target, _, inputs = (part for part in column.partition('|'))
-  source, name = (_subset(x, layout.modalities) for x in (inputs, target))
+  source, name = (_subset(x, layout) for x in (inputs, target))
   return get(block, 'coherence', 'conditional', 'pairs', f'{source}->{name}')
 
 
 def _read_quality(block: Any, layout: Layout, column: str) -> Any:
   target, _, inputs = column.partition('|')
-  name = _subset(target, layout.modalities)
+  name = _subset(target, layout)
   if inputs == 'R':
     found = get(block, 'quality', 'random', name)
   else:
-    pair = f'{_subset(inputs, layout.modalities)}->{name}'
+    pair = f'{_subset(inputs, layout)}->{name}'
     found = get(block, 'quality', 'conditional', 'pairs', pair)
   return get(found, layout.features, 'prd', 'average_precision_as_released')
 
 
 def _read_log_likelihood(block: Any, layout: Layout, column: str) -> Any:
   # 'X|xM' is told by what is behind the line, 'X' by itself.
-  subset = _subset(column.rpartition('|')[2], layout.modalities)
+  subset = _subset(column.rpartition('|')[2], layout)
   return get(block, 'log_likelihood', 'subsets', subset)
+
+
+def _read_factor_mean(block: Any, layout: Layout, column: str) -> Any:
+  source, _, target = column.partition('->')
+  if target:
+    source, target = _subset(source, layout), _subset(target, layout)
+    return get(block, 'factors', 'generated_mean', source, target)
+  subset = _subset(column.removeprefix('latent_'), layout)
+  return get(block, 'factors', 'probe', *_probed(block), 'mean', subset)
+
+
+def _read_factor_of_samples(block: Any, layout: Layout, column: str) -> Any:
+  factor, _, letter = column.partition('/')
+  target = _subset(letter, layout)
+  (source,) = set(layout.modalities) - {target}
+  return get(block, 'factors', 'generated', source, target, factor.lower())
+
+
+def _read_factor_of_latents(block: Any, layout: Layout, column: str) -> Any:
+  part, _, factor = column.partition('/')
+  found = get(block, 'factors', 'probe', *_probed(block), 'subsets')
+  return get(found, _subset(part, layout), factor.lower())
+
+
+def _probed(block: Any) -> list[str]:
+  """The key of the probe with the fewest latents."""
+  return factor_tables.sizes(get(block, 'factors'))[:1] or ['500']
 
 
 def _mean(runs: Sequence[Results], *keys: str) -> float | None:
@@ -140,7 +172,7 @@ def _coherence_baselines(runs: Sequence[Results], layout: Layout) -> list[Row]:
   }
   ceilings = {
     letter: _mean(runs, 'coherence', 'ceiling', name)
-    for letter, name in zip(LETTERS, layout.modalities, strict=True)
+    for letter, name in zip(layout.letters, layout.modalities, strict=True)
   }
   ceilings |= {
     'Random': None,
@@ -168,13 +200,50 @@ def _quality_baselines(runs: Sequence[Results], layout: Layout) -> list[Row]:
   ]
   floors = []
   for column in layout.columns:
-    name = _subset(column.partition('|')[0], layout.modalities)
+    name = _subset(column.partition('|')[0], layout)
     keys = (layout.features, 'prd_floor', 'average_precision_as_released')
     floor = _mean(runs, 'quality', 'random', name, *keys)
     floors.append(None if floor is None else layout.scale * floor)
   if any(floor is not None for floor in floors):
     label = 'real training against real test images'
     rows.append(('floor', label, *(share(floor) for floor in floors)))
+  return rows
+
+
+def _factor_mean_baselines(
+  runs: Sequence[Results], layout: Layout
+) -> list[Row]:
+  found = [factor_tables.chance(results) for results in runs]
+  chance = share(tables.mean(found))
+  ceilings = [
+    share(_mean(runs, 'factors', 'ceiling_mean', _subset(target, layout)))
+    if target
+    else NOT_APPLICABLE
+    for _, _, target in (column.partition('->') for column in layout.columns)
+  ]
+  return [
+    ('chance', 'prevalence', *[chance] * len(layout.columns)),
+    ('ceiling', 'our classifiers on real data', *ceilings),
+  ]
+
+
+def _factor_baselines(runs: Sequence[Results], layout: Layout) -> list[Row]:
+  pairs = [column.partition('/') for column in layout.columns]
+  chances = [
+    share(_mean(runs, 'factors', 'prevalence', factor.lower()))
+    for factor, _, _ in pairs
+  ]
+  rows: list[Row] = [('chance', 'the commonest class', *chances)]
+  if all(letter for _, _, letter in pairs):
+    ceilings = [
+      share(
+        _mean(
+          runs, 'factors', 'ceiling', _subset(letter, layout), factor.lower()
+        )
+      )
+      for factor, _, letter in pairs
+    ]
+    rows.append(('ceiling', 'our classifiers on real data', *ceilings))
   return rows
 
 
@@ -220,5 +289,29 @@ QUANTITIES = {
     _print_nats,
     'log p(X) of all modalities in nats per example, by importance sampling '
     'with likelihoods that are not weighted',
+  ),
+  'factor_means': Quantity(
+    _read_factor_mean,
+    _factor_mean_baselines,
+    share,
+    _print_share,
+    'average precision from scores, the mean over attributes that some test '
+    'example has: of logistic regression on training latents, and of a '
+    'classifier on generated samples',
+  ),
+  'factors_generated': Quantity(
+    _read_factor_of_samples,
+    _factor_baselines,
+    share,
+    _print_share,
+    'accuracy of a classifier on samples that are generated given the other '
+    'modality',
+  ),
+  'factors_probe': Quantity(
+    _read_factor_of_latents,
+    _factor_baselines,
+    share,
+    _print_share,
+    'test accuracy of logistic regression on training latents',
   ),
 }

@@ -1,6 +1,6 @@
-"""The papers' tables on MNIST-SVHN-Text, our numbers below the printed ones.
+"""The papers' tables of a data set, our numbers below the printed ones.
 
-What mmJSD (Sutter et al. 2020) and MoPoE (Sutter et al. 2021) print comes from
+What mmJSD (Sutter et al. 2020; 2019) and MoPoE (Sutter et al. 2021) print is of
 published_values.py, ours from results.json of any number of runs. What the
 column headings mean is said in paper_columns.py.
 """
@@ -14,7 +14,6 @@ from mmjsd_jax import experiments, published_values, tables
 from mmjsd_jax.experiments import Experiment
 from mmjsd_jax.paper_columns import (
   ABOUT_FEATURES,
-  LETTERS,
   PERFECT_AVERAGE_PRECISION,
   QUANTITIES,
   Layout,
@@ -23,11 +22,15 @@ from mmjsd_jax.paper_columns import (
 )
 from mmjsd_jax.tables import MISSING, NOT_APPLICABLE, Results, Table, get, share
 
-# (paper, number) in the order of the page.
-TABLES = (
-  *(('mmJSD', number) for number in ('1', '2', '3', '4')),
-  *(('MoPoE', number) for number in ('2', '3', '4', '6', '7')),
-)
+# Data set to (paper, number) in the order of the page.
+TABLES: Mapping[str, tuple[tuple[str, str], ...]] = {
+  'mnist_svhn_text': (
+    *(('mmJSD', number) for number in ('1', '2', '3', '4')),
+    *(('MoPoE', number) for number in ('2', '3', '4', '6', '7')),
+  ),
+  'celeba': (('mmJSD', '5'), ('MoPoE', '5')),
+  'dsprites_text': (('mmJSD, workshop', '1a'), ('mmJSD, workshop', '1b')),
+}
 
 # Label of a model that the paper has and we do not.
 NOT_RUN = 'ours, n = 0'
@@ -50,7 +53,7 @@ class PaperTable(NamedTuple):
 
 
 def make_tables(runs: Sequence[Results]) -> list[PaperTable]:
-  """All of `TABLES`; average precision also over that of a perfect generator.
+  """All of a data set; of PRD curves also over those of a perfect generator.
 
   Args:
     runs: as for `make_table`.
@@ -59,7 +62,7 @@ def make_tables(runs: Sequence[Results]) -> list[PaperTable]:
     ValueError: as `make_table`.
   """
   made = []
-  for paper, number in TABLES:
+  for paper, number in TABLES[_check(runs)]:
     made.append(make_table(runs, paper, number))
     if published_values.table(paper, number)['quantity'] == 'average_precision':
       made.append(make_table(runs, paper, number, normalised=True))
@@ -79,21 +82,22 @@ def make_table(
   inputs.
 
   Args:
-    runs: contents of results.json on one data set with three modalities; any
+    runs: contents of results.json on one data set with all its modalities; any
       objectives, any number of seeds.
-    paper: 'mmJSD' or 'MoPoE'.
+    paper: of `TABLES`, such as 'mmJSD'.
     number: the table's, such as '2'.
     normalised: divides by `PERFECT_AVERAGE_PRECISION`.
 
   Raises:
-    ValueError: an unknown table, runs on different data sets, other than three
-      modalities, or one seed twice.
+    ValueError: a table of other data, runs on different data sets or on one
+      that is in no table, fewer modalities than it has, or one seed twice.
   """
-  if (paper, number) not in TABLES:
+  data_set = _check(runs)
+  if (paper, number) not in TABLES[data_set]:
     raise ValueError(
-      f'expected paper and number among {TABLES}, got {(paper, number)}'
+      f'expected paper and number among {TABLES[data_set]}, got '
+      f'{(paper, number)}'
     )
-  _check(runs)
   printed = published_values.table(paper, number)
   quantity = QUANTITIES[printed['quantity']]
   columns = tuple(printed['columns'])
@@ -102,6 +106,7 @@ def make_table(
   layout = Layout(
     quantity,
     columns,
+    published_values.letters(data_set),
     tuple(runs[0]['data']['modalities']),
     1 / PERFECT_AVERAGE_PRECISION if normalised else 1,
     features_of(runs),
@@ -115,8 +120,17 @@ def make_table(
     *_model_rows(paper, number, experiments.group(runs), layout),
     *quantity.baselines_fn(runs, layout),
   ]
-  table = Table(caption, ('model', 'numbers', *columns), tuple(rows))
+  headings = (_heading(column) for column in columns)
+  table = Table(caption, ('model', 'numbers', *headings), tuple(rows))
   return PaperTable(title, table, published_values.caveats(paper, number))
+
+
+def has_tables(results: Results) -> bool:
+  """Whether a paper has a table of this data set and these modalities."""
+  data = results['data']
+  return data['name'] in TABLES and len(data['modalities']) == len(
+    published_values.letters(data['name'])
+  )
 
 
 def settings(runs: Sequence[Results]) -> Table:
@@ -128,11 +142,12 @@ def settings(runs: Sequence[Results]) -> Table:
   Raises:
     ValueError: as `make_table`.
   """
-  _check(runs)
+  data_set = _check(runs)
   rows = []
-  for paper, contents in published_values.load()['papers'].items():
+  for paper in dict.fromkeys(paper for paper, _ in TABLES[data_set]):
+    contents = published_values.load()['papers'][paper]['settings']
     printed = (
-      str(contents['settings'].get(key, NOT_APPLICABLE))
+      str(contents.get(data_set, {}).get(key, NOT_APPLICABLE))
       for key in ('latent', 'beta', 'batch_size', 'lr', 'epochs')
     )
     rows.append((paper, 'published', *printed, *[NOT_APPLICABLE] * 2))
@@ -167,55 +182,94 @@ def settings(runs: Sequence[Results]) -> Table:
   return Table('', columns, tuple(rows))
 
 
-def _check(runs: Sequence[Results]) -> None:
+def _check(runs: Sequence[Results]) -> str:
+  """The data set that all runs are on."""
   data_sets = {
     (results['data']['name'], tuple(results['data']['modalities']))
     for results in runs
   }
   if len(data_sets) != 1:
     raise ValueError(f'expected runs on one data set, got {sorted(data_sets)}')
-  ((_, modalities),) = data_sets
-  if len(modalities) != len(LETTERS):
-    raise ValueError(f'expected three modalities, got {modalities}')
+  ((name, modalities),) = data_sets
+  if name not in TABLES:
+    raise ValueError(f'expected runs on one of {tuple(TABLES)}, got {name!r}')
+  letters = published_values.letters(name)
+  if len(modalities) != len(letters):
+    raise ValueError(
+      f'expected {len(letters)} modalities of {name}, got {modalities}'
+    )
+  return name
+
+
+def _heading(column: str) -> str:
+  """'latent_I' and 'I->T' of published_values.json for reading."""
+  column = column.replace('latent_', 'latents of ')
+  return column.replace('->', ' → ').replace('/', ', ')
 
 
 def _model_rows(
   paper: str, number: str, ours: Sequence[Experiment], layout: Layout
 ) -> list[Row]:
-  printed = {
-    {'Eq. (5)': _EQUATION_5}.get(model, model): row
-    for model, row in published_values.rows(paper, number).items()
-  }
-  models = {*printed, *(experiment.model for experiment in ours)}
-  if _EQUATION_5 in printed:  # two objectives are compared, and nothing else
-    models = set(printed)
+  printed = _printed(paper, number)
+  models = {model for model, _ in printed}
+  if _EQUATION_5 not in models:  # else two are compared, and nothing else
+    models |= {experiment.model for experiment in ours}
   rows: list[Row] = []
   for model in sorted(models, key=experiments.place):
-    if model in printed:
-      where, cells = printed[model]
-      label = f'published ({where})' if where else 'published'
-      values = (_print(cells.get(name), layout) for name in layout.columns)
-      rows.append((model, label, *values))
     drawn = [experiment for experiment in ours if experiment.model == model]
-    for experiment in drawn:
-      blocks = [results['metrics'] for results in experiment.runs]
-      label = _label(experiment)
-      rows.append((model, label, *_cells(blocks, layout)))
-      released = _cells([get(block, 'as_released') for block in blocks], layout)
-      if set(released) != {MISSING}:
-        rows.append((model, f'{label}; measured as released', *released))
-      for reading in sorted(
-        {name for block in blocks for name in get(block, 'readings') or {}}
-      ):
-        read = _cells(
-          [get(block, 'readings', reading) for block in blocks], layout
-        )
-        if set(read) != {MISSING}:
-          name = f'several inputs by {reading}'.replace('_', ' ')
-          rows.append((model, f'{label}; {name}', *read))
+    for part in dict.fromkeys(part for _, part in printed):
+      if (model, part) in printed:
+        where, cells = printed[model, part]
+        label = f'published ({where})' if where else 'published'
+        values = (_print(cells.get(name), layout) for name in layout.columns)
+        rows.append((model, _of_part(label, part), *values))
+      for experiment in drawn:
+        rows += _our_rows(experiment, part, layout)
     if not drawn:
       rows.append((model, NOT_RUN, *[MISSING] * len(layout.columns)))
   return rows
+
+
+def _printed(
+  paper: str, number: str
+) -> dict[tuple[str, str], published_values.Row]:
+  """(model, part of the table that it has a row in, or '') to its row."""
+  suffix = (
+    ' (MS)' if published_values.table(paper, number).get('has_styles') else ''
+  )
+  found = {}
+  for name, row in published_values.rows(paper, number).items():
+    model, _, part = name.partition('/')
+    model = {'Eq. (5)': _EQUATION_5}.get(model, model)
+    found[f'{model}{suffix}', part] = row
+  return found
+
+
+def _our_rows(experiment: Experiment, part: str, layout: Layout) -> list[Row]:
+  """By our estimators, those of the authors, and other posteriors."""
+  blocks = [results['metrics'] for results in experiment.runs]
+  measured = {'': blocks, 'measured as released': [*map(_released, blocks)]}
+  readings = {name for block in blocks for name in get(block, 'readings') or {}}
+  for name in sorted(readings):
+    title = f'several inputs by {name}'.replace('_', ' ')
+    measured[title] = [get(block, 'readings', name) for block in blocks]
+  rows: list[Row] = []
+  for title, read in measured.items():
+    cells = _cells(read, part, layout)
+    if not title or set(cells) != {MISSING}:
+      label = _of_part(_label(experiment), title)
+      rows.append((experiment.model, _of_part(label, part), *cells))
+  return rows
+
+
+def _released(block: Any) -> dict[str, Any]:
+  """What the authors' estimators give."""
+  factors = get(block, 'factors', 'as_released')
+  return {**(get(block, 'as_released') or {}), 'factors': factors}
+
+
+def _of_part(label: str, part: str) -> str:
+  return f'{label}; {part}' if part else label
 
 
 def _label(experiment: Experiment) -> str:
@@ -232,9 +286,10 @@ def _print(cell: Any, layout: Layout) -> str:
   return print_fn(layout.scale * mean, std)
 
 
-def _cells(blocks: Sequence[Any], layout: Layout) -> list[str]:
+def _cells(blocks: Sequence[Any], part: str, layout: Layout) -> list[str]:
   cells = []
   for column in layout.columns:
+    column = f'{part}/{column}' if part else column
     read = (layout.quantity.read_fn(block, layout, column) for block in blocks)
     found = [layout.scale * value for value in read if tables.is_number(value)]
     if not found:
@@ -257,7 +312,7 @@ def _caption(
   contents = published_values.load()['papers'][paper]
   letters = ', '.join(
     f'{letter} is {name}'
-    for letter, name in zip(LETTERS, runs[0]['data']['modalities'], strict=True)
+    for letter, name in zip(layout.letters, layout.modalities, strict=True)
   )
   ours = layout.quantity.ours.format(features=ABOUT_FEATURES[layout.features])
   sentences = [
@@ -286,8 +341,9 @@ def _importance_samples(runs: Sequence[Results]) -> str:
 
 def _data_sentences(runs: Sequence[Results]) -> list[str]:
   """What our data were, where they are not the papers'."""
-  printed = published_values.load()['num_examples']
-  expected = '{train:,} + {test:,}'.format(**printed)
+  data_set = runs[0]['data']['name']
+  printed = published_values.load()['data_sets'][data_set]['num_examples']
+  expected = '{train:,} + {test:,}'.format(**printed) if printed else 'not said'
   told: dict[str, list[str]] = {}
   for results in runs:
     model, data = experiments.model_name(results), results['data']

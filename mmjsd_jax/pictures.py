@@ -8,6 +8,9 @@ error, never a black square.
 """
 
 import functools
+import re
+import textwrap
+from typing import NamedTuple
 
 import numpy as np
 from numpy import typing as npt
@@ -17,16 +20,39 @@ from mmjsd_jax.data.text import ALPHABET
 
 Pixels = npt.NDArray[np.uint8]
 
-# Of a written character and beside a text, in pixels of an image. Characters
-# are as wide as each other, so that a word's place in its text is seen.
-_PITCH, _LINE, _BORDER = 4, 14, 1
+
+class _Line(NamedTuple):
+  """Sizes of a line of text, in pixels of an image."""
+
+  height: int
+  baseline: float
+  above: int  # empty, above the first line and below the last
+  beside: int
+
+
+_ALONE = _Line(14, 9.52, 0, 1)
+_ONE = _Line(7, 5.6, 3, 3)  # of several
+# Characters are as wide as each other, so that a word's place is seen.
+_PITCH = 4
 _PAPER, _INK = (236, 236, 228), (0, 0, 60)
 _FONT_SIZE = 6.5
 _NEWLINE = '»'  # one that the font has and the alphabet lacks
+# Characters of a line in the papers' pictures of texts.
+PER_LINE = 16
+_FILLER = '*'  # of the papers' long texts
 
 
-def to_pixels(items: npt.ArrayLike, *, num_axes: int, scale: int = 1) -> Pixels:
+def to_pixels(
+  items: npt.ArrayLike,
+  *,
+  num_axes: int,
+  scale: int = 1,
+  per_line: int = PER_LINE,
+) -> Pixels:
   """RGB pictures of images or of texts, told apart by their shapes.
+
+  A text of more characters than a line has is wrapped between words; blanks
+  and '*' around it are left out, and of several '*' within one is left.
 
   Args:
     items: after the leading axes, one of
@@ -37,10 +63,12 @@ def to_pixels(items: npt.ArrayLike, *, num_axes: int, scale: int = 1) -> Pixels:
     num_axes: how many leading axes there are; they are kept.
     scale: how many pixels wide and high each pixel of an image becomes,
       without smoothing. Text is written that much larger.
+    per_line: characters of a line, P.
 
   Returns:
-    Shape [..., h * scale, w * scale, 3]; a text is 14 high and 4 * L + 2 wide,
-    in pixels of that size.
+    Shape [..., h * scale, w * scale, 3]; in pixels of that size a text is 14
+    high and 4 * L + 2 wide, and one that is wrapped 7 * ceil(L / P) + 6 high
+    and 4 * P + 6 wide.
 
   Raises:
     ValueError: wrong shape or dtype, no items, codes outside the alphabet, or
@@ -58,12 +86,20 @@ def to_pixels(items: npt.ArrayLike, *, num_axes: int, scale: int = 1) -> Pixels:
     pixels = _image(items)
     pixels = np.broadcast_to(pixels, (*pixels.shape[:-1], 3))
     return pixels.repeat(scale, axis=-3).repeat(scale, axis=-2)
-  return _texts(_codes(items) if kind == 'scores' else items, scale)
+  codes = _codes(items) if kind == 'scores' else items
+  return _texts(codes, scale, per_line)
 
 
 def can_be_shown(items: npt.ArrayLike, *, num_axes: int) -> bool:
   """Whether `to_pixels` knows such items, by their shape and dtype."""
   return bool(_kind(np.asarray(items), num_axes))
+
+
+def is_wrapped(items: npt.ArrayLike, *, num_axes: int) -> bool:
+  """Whether they are texts of more than one line of `PER_LINE`."""
+  items = np.asarray(items)
+  is_text = _kind(items, num_axes) in ('codes', 'scores')
+  return is_text and items.shape[num_axes] > PER_LINE
 
 
 def _kind(items: np.ndarray, num_axes: int) -> str:
@@ -101,8 +137,8 @@ def _check_finite(values: np.ndarray, what: str) -> None:
     )
 
 
-def _texts(codes: np.ndarray, scale: int) -> Pixels:
-  """Written texts. Shape [..., 14 * scale, (4 * L + 2) * scale, 3]."""
+def _texts(codes: np.ndarray, scale: int, per_line: int) -> Pixels:
+  """Written texts, of the size that `to_pixels` tells."""
   if not 0 <= codes.min() <= codes.max() < len(ALPHABET):
     raise ValueError(
       f'expected codes 0 to {len(ALPHABET) - 1}; got {codes.min()} to '
@@ -111,22 +147,43 @@ def _texts(codes: np.ndarray, scale: int) -> Pixels:
   rows = codes.reshape(-1, codes.shape[-1]).tolist()
   # Not text.decode, which strips the blanks that say where a word stands.
   written = [
-    _written(''.join(ALPHABET[code] for code in row), scale) for row in rows
+    _written(''.join(ALPHABET[code] for code in row), scale, per_line)
+    for row in rows
   ]
   return np.stack(written).reshape(*codes.shape[:-1], *written[0].shape)
 
 
-@functools.lru_cache(maxsize=4096)
-def _written(text: str, scale: int) -> Pixels:
-  """One text, dark on light. Shape [14 * scale, (4 * L + 2) * scale, 3]."""
-  size = (len(text) * _PITCH + 2 * _BORDER) * scale, _LINE * scale
-  image = Image.new('RGB', size, _PAPER)
+@functools.lru_cache(maxsize=512)
+def _written(text: str, scale: int, per_line: int) -> Pixels:
+  """One text, dark on light."""
+  text = text.replace('\n', _NEWLINE)
+  num_lines = -(-len(text) // per_line)
+  lines, columns, line = [text], len(text), _ALONE
+  if num_lines > 1:
+    lines, columns, line = _wrapped(text, per_line, num_lines), per_line, _ONE
+  width, height = columns * _PITCH, num_lines * line.height
+  size = width + 2 * line.beside, height + 2 * line.above
+  image = Image.new('RGB', (size[0] * scale, size[1] * scale), _PAPER)
   draw = ImageDraw.Draw(image)
-  for place, character in enumerate(text.replace('\n', _NEWLINE)):
-    x = ((place + 0.5) * _PITCH + _BORDER) * scale
-    font = _font(character, scale)
-    draw.text((x, 0.68 * size[1]), character, fill=_INK, font=font, anchor='ms')
+  top = line.above + (num_lines - len(lines)) * line.height / 2
+  for number, written in enumerate(lines):
+    y = (top + number * line.height + line.baseline) * scale
+    for place, character in enumerate(written):
+      x = ((place + 0.5) * _PITCH + line.beside) * scale
+      font = _font(character, scale)
+      draw.text((x, y), character, fill=_INK, font=font, anchor='ms')
   return np.asarray(image)
+
+
+def _wrapped(text: str, per_line: int, most: int) -> list[str]:
+  """Lines broken between words, or anywhere if that takes more than `most`."""
+  run = f'{re.escape(_FILLER)}+'
+  text = re.sub(run, _FILLER, text).strip(_FILLER + ' ')
+  lines = textwrap.wrap(text, per_line)
+  if len(lines) > most:
+    starts = range(0, len(text), per_line)
+    lines = [text[start : start + per_line] for start in starts]
+  return lines
 
 
 @functools.lru_cache(maxsize=256)

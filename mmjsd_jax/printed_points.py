@@ -13,7 +13,8 @@ from matplotlib import axes as mpl_axes
 
 from mmjsd_jax import charts, experiments, measured, published_values
 from mmjsd_jax.measured import Measured
-from mmjsd_jax.paper_columns import LETTERS
+
+_LETTERS = published_values.letters('mnist_svhn_text')
 
 # Of axis to the value without modality-specific spaces, and with them.
 _PLACES = {'beta': (5, 5), 'style_dim': (0, 4), 'prior_weight': (0.25, 0.25)}
@@ -173,7 +174,7 @@ def _num_inputs(quantity: str, column: str) -> int | None:
   if column == 'Random':
     return None
   if column == 'Joint':
-    return len(LETTERS) if quantity == 'probe' else 0
+    return len(_LETTERS) if quantity == 'probe' else 0
   return len(column.rpartition('|')[2].split(','))
 
 
@@ -181,7 +182,7 @@ def _columns(pair: str, names: Sequence[str]) -> tuple[str, str]:
   """Those of coherence and of log p(X)."""
   if not pair:
     return 'Joint', 'X'
-  letters = dict(zip(names, LETTERS, strict=False))
+  letters = dict(zip(names, _LETTERS, strict=False))
   subset, _, target = pair.partition('->')
   inputs = [letters.get(name, '') for name in subset.split('+')]
   return (

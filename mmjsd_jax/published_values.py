@@ -32,6 +32,16 @@ def load() -> Mapping[str, Any]:
   return json.loads(path.read_text(encoding='utf-8'))
 
 
+def title(data_set: str) -> str:
+  """What a data set of `load()['data_sets']` is called."""
+  return load()['data_sets'][data_set]['title']
+
+
+def letters(data_set: str) -> tuple[str, ...]:
+  """What headings call its modalities, in order."""
+  return tuple(load()['data_sets'][data_set]['letters'])
+
+
 def table(paper: str, number: str) -> Mapping[str, Any]:
   """A table without what the supplement adds."""
   return load()['papers'][paper]['tables'][number]

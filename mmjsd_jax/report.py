@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import jinja2
 
-from mmjsd_jax import files, paper_tables, quality_tables, tables
+from mmjsd_jax import factor_tables, files, paper_tables, quality_tables, tables
 from mmjsd_jax.paper_tables import PaperTable
 from mmjsd_jax.tables import Results, Table, count, duration, get, nats, share
 
@@ -61,6 +61,16 @@ _DEFINITIONS = (
   'unweighted. The ELBO is the case K = 1.',
   'Standard errors are over test examples or draws, of one trained model. They '
   'say nothing about other random seeds.',
+)
+
+
+_FACTOR_DEFINITIONS = (
+  'Factors, such as attributes of a face or the shape of a sprite, take the '
+  'place of the one class that other data have: every factor has a probe of '
+  'its own, and the classifier of a modality tells all of them. Macro mean: of '
+  'the numbers of the factors, each counted once.',
+  'Prevalence: the share of test examples that have an attribute, or that are '
+  "of a factor's commonest class. It is what chance has.",
 )
 
 
@@ -156,6 +166,7 @@ def render(
       results['environment'], 'Programs and hardware.'
     ),
     left_out=_left_out(results),
+    factors=factor_tables.sections(results),
     probe=(tables.probe_by_size(results), tables.probe_subsets(results)),
     coherence=(
       tables.coherence_by_size(results),
@@ -188,12 +199,9 @@ def render(
       if get(results, 'metrics', 'as_released')
       else None
     ),
-    images=_images(
-      figures,
-      captions or {},
-      has_text=bool(get(results, 'metrics', 'coherence', 'exact_match')),
-    ),
-    definitions=_DEFINITIONS,
+    images=_images(figures, captions or {}, results),
+    definitions=_DEFINITIONS
+    + (_FACTOR_DEFINITIONS if get(results, 'metrics', 'factors') else ()),
   )
 
 
@@ -250,11 +258,44 @@ def _cards(results: Results) -> list[Card]:
       f'K = {count(get(before, "num_importance_samples"))}',
     ),
   }
-  return [
+  absent = (*_left_out(results), *_replaced(results))
+  return _factor_cards(results) + [
     card
     for what, card in cards.items()
-    if what.removeprefix('joint ') not in _left_out(results)
+    if what.removeprefix('joint ') not in absent
   ]
+
+
+def _replaced(results: Results) -> tuple[str, ...]:
+  """The metrics of a class, where factors are measured in its place."""
+  return ('probe', 'coherence') if get(results, 'metrics', 'factors') else ()
+
+
+def _factor_cards(results: Results) -> list[Card]:
+  chance = share(factor_tables.chance(results))
+  ceiling = share(factor_tables.ceiling(results))
+  told = {
+    'Factors from latents': (factor_tables.probe_means(results), ''),
+    'Factors of samples': (
+      factor_tables.generated_means(results),
+      f', ceiling {ceiling}',
+    ),
+  }
+  return [
+    Card(
+      title,
+      ' | '.join(map(share, means.values())),
+      f'mean {factor_tables.measure(results)}: '
+      f'{" | ".join(map(_in_words, means))}; chance {chance}{limit}',
+    )
+    for title, (means, limit) in told.items()
+    if means
+  ]
+
+
+def _in_words(name: str) -> str:
+  """'a, b → c' of 'a+b->c'."""
+  return name.replace('->', ' → ').replace('+', ', ')
 
 
 def _range(first: float | None, last: float | None) -> str:
@@ -304,6 +345,7 @@ def _meaning(results: Results) -> list[str]:
       f'{_percent(one)} of the cases, from {almost} others in '
       f'{_percent(most)}. {trend}.'
     )
+  sentences += _factor_meaning(results)
   joint = get(metrics, 'coherence', 'joint')
   if tables.is_number(joint):
     sentences.append(
@@ -328,6 +370,23 @@ def _meaning(results: Results) -> list[str]:
   return sentences
 
 
+def _factor_meaning(results: Results) -> list[str]:
+  """What latents and samples tell of the factors, in words."""
+  measure = factor_tables.measure(results)
+  chance = share(factor_tables.chance(results))
+  told = {
+    'Linear probes of the latents': factor_tables.probe_means(results),
+    'Classifiers of what is generated': factor_tables.generated_means(results),
+  }
+  return [
+    f'{who} tell the factors with a mean {measure} of '
+    + ', '.join(f'{share(x)} ({_in_words(name)})' for name, x in means.items())
+    + f'; chance has {chance}.'
+    for who, means in told.items()
+    if means
+  ]
+
+
 def _cautions(results: Results) -> list[str]:
   """What a reader of the headline numbers must know."""
   cautions = []
@@ -350,6 +409,8 @@ def _cautions(results: Results) -> list[str]:
     if not metrics.get(name)
   }
   absent |= {name: f' ({why})' for name, why in _left_out(results).items()}
+  for name in _replaced(results):
+    absent.pop(name, None)
   if absent:
     said = (name.replace('_', ' ') + why for name, why in absent.items())
     cautions.append(f'Not measured in this run: {", ".join(said)}.')
@@ -363,6 +424,11 @@ def _cautions(results: Results) -> list[str]:
     cautions.append(
       f'The classifiers that judge coherence are right on {_percent(ceiling)} '
       'of real images only: coherence is a coarse measure here.'
+    )
+  if without := get(metrics, 'factors', 'num_without_positives'):
+    cautions.append(
+      f'{count(without)} of {len(metrics["factors"]["names"])} factors have no '
+      'positive among the test examples: means are over the others.'
     )
   after, before = _likelihoods(results)
   if tables.is_number(after) and tables.is_number(before) and after < before:
@@ -497,8 +563,7 @@ def _published(results: Results) -> list[PublishedMetric]:
 
 def _paper_tables(results: Results) -> list[PaperTable]:
   """The papers' tables of this data set, without models that were not run."""
-  data = results['data']
-  if data['name'] != 'mnist_svhn_text' or len(data['modalities']) != 3:
+  if not paper_tables.has_tables(results):
     return []
   return [
     paper._replace(
@@ -522,9 +587,10 @@ _METRIC_TITLES = {
 def _images(
   figures: Mapping[str, Figure],
   captions: Mapping[str, str],
-  *,
-  has_text: bool,
+  results: Results,
 ) -> list[Image]:
+  has_factors = bool(get(results, 'metrics', 'factors'))
+  has_text = bool(get(results, 'metrics', 'coherence', 'exact_match'))
   # One grid from one input and one from all others show what there is to see.
   grids = [name for name in figures if name.startswith('conditional_')]
   return [
@@ -533,7 +599,8 @@ def _images(
       figure,
       captions.get(name),
       is_folded=name in grids[2:],
-      has_text=has_text,
+      has_text=has_text or has_factors,
+      shown='factors' if has_factors else 'digit',
     )
     for name, figure in figures.items()
   ]
@@ -546,6 +613,7 @@ def _image(
   *,
   is_folded: bool,
   has_text: bool,
+  shown: str,
 ) -> Image:
   if isinstance(figure, bytes):
     data, where = figure, 'bytes'
@@ -556,17 +624,33 @@ def _image(
       f'expected figure {name!r} to be a PNG, got {where} starting with '
       f'{data[:8]!r}'
     )
-  title, known = _known_caption(name)
+  title, known = _known_caption(name, shown)
   uri = 'data:image/png;base64,' + base64.b64encode(data).decode('ascii')
-  is_wide = name in ('curves', 'loss', 'random_samples')
-  with_all = ('conditional_', 'random_samples', 'reconstructions')
+  is_wide = name in ('curves', 'loss', 'random_samples') or shown == 'factors'
+  with_all = ('conditional_', 'listing_', 'random_samples', 'reconstructions')
   if has_text and name.startswith(with_all):
     known += ' A text shows the likeliest character at each of its places.'
   return Image(title, caption or known, uri, is_wide, is_folded)
 
 
-def _known_caption(name: str) -> tuple[str, str]:
-  """A figure's title, which is its alternative text, and its caption."""
+def _known_caption(name: str, shown: str) -> tuple[str, str]:
+  """A figure's title, which is its alternative text, and its caption.
+
+  Args:
+    name: of the figure.
+    shown: what examples of a tuple share, such as 'digit'.
+  """
+  if name.startswith('listing_'):
+    source = name.removeprefix('listing_')
+    return (
+      f'Generated from {source}',
+      f'A row is a test example: its {source}, which is given, its other '
+      'modality, which is not, and what the model generates. Every draw is of '
+      'the shared latents given the inputs and of a style from the prior: '
+      f'draws should have the {shown} of the row and differ in all else. As '
+      'mmJSD, Figure 2, and MoPoE, Figure 4. Of a text the filler around it is '
+      'not shown.',
+    )
   if name.startswith('conditional_'):
     subset = name.removeprefix('conditional_')
     inputs = ', '.join(subset.split('+'))
@@ -574,10 +658,11 @@ def _known_caption(name: str) -> tuple[str, str]:
       f'Generated from {inputs}',
       f'Above the black line the inputs, test examples of {inputs}; below it '
       'what the model generates from them. One column is one example: read '
-      'downwards, and look for the digit of the inputs in every row. Every '
+      'downwards, and look for the '
+      f'{shown} of the inputs in every row. Every '
       'row of a modality is another draw, of the shared latents given the '
       'inputs and of its style, if it has one, from the prior: rows should '
-      'differ in everything but the digit.',
+      f'differ in everything but the {shown}.',
     )
   if name.startswith('swapped_'):
     modality = name.removeprefix('swapped_')
@@ -587,15 +672,29 @@ def _known_caption(name: str) -> tuple[str, str]:
       'column. Every other cell takes its content, a draw of the shared '
       'latents, from the example at the left of its row, and its style, the '
       'mean of the latents that no other modality has, from the one at the top '
-      'of its column. Where the two are kept apart, a row shows one digit in '
-      'many styles and a column many digits in one style. If a column '
+      'of its column. Where the two are kept apart, a row shows one content in '
+      'many styles and a column many contents in one style. If a column '
       'repeats the example above it whatever the row, the style holds the '
-      'digit as well.',
+      f'{shown} as well.',
     )
-  return _CAPTIONS.get(name, (name.replace('_', ' '), ''))
+  title, caption = _CAPTIONS.get(name, (name.replace('_', ' '), ''))
+  return title, caption.format(shown=shown)
 
 
 _CAPTIONS = {
+  'factors_probe': (
+    'Factors told from latents',
+    'A bar is a linear probe of one factor on the posterior mean given the '
+    'modalities in the title; the tick is what chance has, so that a bar that '
+    'ends there has learnt nothing. As mmJSD, supplement, Figure 6.',
+  ),
+  'factors_generated': (
+    'Factors told from what is generated',
+    'A bar is what a classifier, trained on real data, tells of one factor '
+    'from generated samples; the tick is what chance has. Where the latents of '
+    'what is given do not tell a factor, samples cannot show it. As mmJSD, '
+    'supplement, Figure 7.',
+  ),
   'reconstructions': (
     'Test examples and their reconstructions',
     'For every modality a row of test examples and below it what the decoder '
@@ -605,7 +704,7 @@ _CAPTIONS = {
     'Samples from the prior, a block per modality',
     'Decoded from draws of the prior, without any input. The same place in '
     'every block comes from the same draw: in a jointly coherent model it '
-    'shows the same digit in all blocks.',
+    'shows the same {shown} in all blocks.',
   ),
   'curves': (
     'Linear probe, conditional coherence and log-likelihood against the number '

@@ -25,6 +25,8 @@ from mmjsd_jax.data.dataset import Split, Streamed
 from mmjsd_jax.evaluation import samplers
 from mmjsd_jax.evaluation.samplers import Sampler
 from mmjsd_jax.evaluation.samples import FigureSamples
+from mmjsd_jax.factor_figures import bars
+from mmjsd_jax.factor_tables import generated_means, probe_means
 from mmjsd_jax.files import file_name, write_json
 from mmjsd_jax.job import Job
 from mmjsd_jax.journal import read_metrics
@@ -123,6 +125,7 @@ def _write_results(
   runs = {results['objective']['preset']: results}
   drawn = {} if samples is None else figures.sample_figures(samples)
   pictures = {name: figures.to_png(pixels) for name, pixels in drawn.items()}
+  pictures |= bars(results)
   pictures['curves'] = curves.curves_figure(runs)
   pictures['loss'] = curves.loss_figure(runs)
   folder = workdir / 'figures'
@@ -135,12 +138,13 @@ def _write_results(
   else:
     samplers.save(workdir / samplers.FILE, sampler)
   write_json(workdir / 'results.json', results)
-  _tell(results['metrics'])
+  _tell(results)
   _log.info('report: %s', workdir / 'report.html')
 
 
-def _tell(metrics: dict[str, Any]) -> None:
+def _tell(results: dict[str, Any]) -> None:
   """The headline numbers, for whoever waits at the terminal."""
+  metrics = results['metrics']
   probes = {k: v for k, v in metrics.get('probe', {}).items() if k.isdigit()}
   by_size = {f'linear probe, {size} latents': probes[size] for size in probes}
   if 'coherence' in metrics:
@@ -148,6 +152,13 @@ def _tell(metrics: dict[str, Any]) -> None:
   for name, block in by_size.items():
     values = [f'{n}: {share(x)}' for n, x in block['by_size'].items()]
     _log.info('%s by number of inputs: %s', name, ', '.join(values))
+  for name, means in (
+    ('factors from latents', probe_means(results)),
+    ('factors of samples', generated_means(results)),
+  ):
+    if means:
+      values = [f'{what}: {share(x)}' for what, x in means.items()]
+      _log.info('%s, mean: %s', name, ', '.join(values))
   if 'coherence' in metrics:
     _log.info(
       'joint coherence %.4f (chance %.4f)',

@@ -79,12 +79,12 @@ def summary(outcome: Outcome) -> str:
   """': why' of one that failed, '; headline numbers' of others."""
   if outcome.results is None:
     return f': {outcome.error}'
-  joint = measured.coherence(outcome.results, 0)
+  what, value = 'joint coherence', measured.coherence(outcome.results, 0)
+  if tables.get(outcome.results, 'metrics', 'factors'):
+    num_inputs = len(outcome.results['data']['modalities'])
+    what, value = 'probe', measured.probe(outcome.results, num_inputs)
   likelihood = measured.log_likelihood(outcome.results)
-  return (
-    f'; joint coherence {tables.share(joint)}, log p(X) '
-    f'{tables.nats(likelihood)}'
-  )
+  return f'; {what} {tables.share(value)}, log p(X) {tables.nats(likelihood)}'
 
 
 def state(outcome: Outcome) -> str:

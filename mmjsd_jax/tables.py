@@ -6,6 +6,7 @@ the cell 'missing': it is never left out and never zero.
 
 import math
 import re
+import statistics
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, TypeGuard
 
@@ -101,6 +102,13 @@ def duration(seconds: float | None) -> str:
 def is_number(value: Any) -> TypeGuard[float]:
   """Whether there is a number, and a finite one."""
   return isinstance(value, int | float) and math.isfinite(value)
+
+
+def mean(values: Iterable[Any]) -> float | None:
+  """Of numbers; None where there are none, or one of them is no number."""
+  found = list(values)
+  is_whole = found and all(is_number(value) for value in found)
+  return statistics.fmean(found) if is_whole else None
 
 
 def get(tree: Any, *keys: str) -> Any:

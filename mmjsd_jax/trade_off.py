@@ -1,5 +1,6 @@
 """Coherence against log-likelihood, a line per model of a sweep."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -43,14 +44,14 @@ def trade_off(points: Sequence[Measured], axis: str) -> dict[str, Chart]:
       'ceiling': tables.joint_ceiling(results)[0],
     },
   )
-  made = {
-    'trade_off_joint': Chart(
+  made = {}
+  if not measured.has_factors(points):  # joint samples have no truth
+    made['trade_off_joint'] = Chart(
       _draw_planes([joint], 1, points),
       'Joint coherence against the log-likelihood of all modalities, as in '
       f'Sutter et al. 2021 (MoPoE), Fig. 1. {reading}'
       f'{_about_printed([joint], points)}',
     )
-  }
   names = measured.modalities(points)
   for size in range(len(names) - 1, 0, -1):
     planes = [_plane(pair) for pair in measured.generations(names, size)]
@@ -61,7 +62,8 @@ def trade_off(points: Sequence[Measured], axis: str) -> dict[str, Chart]:
       png,
       'Conditional coherence against log p(X), estimated with draws from the '
       f'posterior given the inputs, as in Sutter et al. 2021 (MoPoE){figure}. '
-      f'{reading}{_about_printed(planes, points)}',
+      f'{reading}{_about_printed(planes, points)}'
+      f'{measured.about_factors(points)}',
     )
   return made
 
@@ -85,18 +87,14 @@ class _Plane(NamedTuple):
 
 def _plane(pair: str) -> _Plane:
   subset, _, target = pair.partition('->')
-  coherence = ('metrics', 'coherence')
   return _Plane(
     f'{subset.replace("+", ", ")} → {target}',
     f'log p(X) given {subset.replace("+", ", ")}',
     lambda results: get(
       results, 'metrics', 'log_likelihood', 'subsets', subset
     ),
-    lambda results: get(results, *coherence, 'conditional', 'pairs', pair),
-    lambda results: {
-      'chance': get(results, *coherence, 'chance'),
-      'ceiling': get(results, *coherence, 'ceiling', target),
-    },
+    functools.partial(measured.generation, pair=pair),
+    functools.partial(measured.limits, name='coherence', target=target),
     pair,
   )
 

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 
+import factor_world
 import jax
 import numpy as np
 import pytest
@@ -120,6 +121,7 @@ def test_the_card_tells_what_the_model_is(model, tmp_path):
         'joint_chance': 0.01,
       },
       'probe': {'500': {'by_size': {'2': 0.25}}, 'chance': 0.1},
+      'factors': factor_world.make_run()['metrics']['factors'],
     },
   }
   write_json(run / 'results.json', results)
@@ -129,6 +131,7 @@ def test_the_card_tells_what_the_model_is(model, tmp_path):
     '| coherence given 1 | 0.75 | share',
     '| joint coherence | 0.5 | share',
     '| probe given 2 | 0.25 | test accuracy of logistic regression on 500',
+    '| factors, image->text | 0.41 | mean average precision',
     '**Substituted:** Textures stand in for photographs.',
   ):
     assert line in told

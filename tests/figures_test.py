@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmjsd_jax import figures
+from mmjsd_jax import figures, layout
 from mmjsd_jax.data import text
 from mmjsd_jax.evaluation.samples import FigureSamples
 
@@ -317,6 +317,55 @@ def test_unlike_modalities_have_all_figures():
   # Blocks of columns as wide as the widest, and labels.
   assert len(found['reconstructions']) == 2 * (56 + 64 + 28) + 3 + 20
   assert len(found['swapped_text']) == 28 + 10 + 4 * 28 + 3
+
+
+def _long_texts(*leading: int) -> np.ndarray:
+  return np.zeros((*leading, 64, 71), np.float32)
+
+
+def test_long_texts_stand_beside_what_is_generated():
+  images = np.zeros((2, 64, 64, 3), np.uint8)
+  drawn = np.zeros((10, 2, 64, 64, 3), np.uint8)
+  texts = text.encode(['a, b'.center(64, '*')] * 2, 64)
+  titles = ['text', 'its image', 'image drawn given text']
+  canvas = figures.listing(texts, images, drawn, titles=titles)
+  wide = (40 * 4 + 6) * 2
+  own = max(64, layout.margin(['its image']))
+  assert canvas.shape[1] == wide + 10 + own + 10 + 10 * 65 - 1
+  is_image = (canvas[-64:, -64:] == 0).all(axis=-1)
+  assert is_image.all()
+  with pytest.raises(ValueError, match='expected inputs'):
+    figures.listing(texts[[0, 0, 0]], images, drawn, titles=titles)
+
+
+def test_a_run_with_long_texts_has_few_of_them():
+  samples = FigureSamples(
+    labels=np.full(10, -1),
+    originals={'image': _images(10), 'text': np.full((10, 64), 5, np.uint8)},
+    reconstructions={'image': _images(10), 'text': _long_texts(10)},
+    prior={'image': _images(100), 'text': _long_texts(100)},
+    from_one={
+      'image': {'text': _long_texts(10, 10)},
+      'text': {'image': _images(10, 10)},
+    },
+    from_rest={},
+    swapped={'text': _long_texts(10, 10)},
+  )
+  found = figures.sample_figures(samples)
+  assert list(found) == [
+    'reconstructions',
+    'random_samples',
+    'listing_image',
+    'listing_text',
+    'swapped_text',
+  ]
+  high = (4 * 7 + 6) * 2
+  # Four rows of texts, their contents beside and their styles above.
+  assert len(found['swapped_text']) == high + 10 + 4 * high + 3
+  # Beside the images, four rows below a title.
+  assert len(found['random_samples']) == 34 + 4 * high + 3
+  # A small image, its own text and two that were drawn.
+  assert found['listing_image'].shape[1] < 65 + 3 * (332 + 10)
 
 
 def test_png_round_trip(tmp_path: pathlib.Path):

@@ -1,5 +1,6 @@
 """Points of a sweep: where they stand, and means over seeds."""
 
+import factor_world
 import pytest
 import sweep_world
 
@@ -109,3 +110,25 @@ def test_quality_needs_every_image_modality():
   del results['metrics']['quality']
   assert measured.headline(results)['quality'] == dict.fromkeys('012')
   assert measured.quality_ceiling(results) is None
+
+
+def test_factors_are_measured_in_the_place_of_a_class():
+  results = factor_world.make_run()
+  headline = measured.headline(results)
+  assert headline['probe'] == pytest.approx({'1': 0.56, '2': 0.71})
+  assert headline['coherence'] == {'0': None, '1': pytest.approx(0.36)}
+  assert measured.generation(results, 'text->image') == pytest.approx(0.31)
+  limits = measured.limits(results, 'coherence', 'text')
+  assert limits == {'chance': pytest.approx(0.2), 'ceiling': 0.95}
+  assert list(measured.limits(results, 'probe')) == ['chance']
+
+
+def test_limits_of_a_class_are_chance_and_ceiling():
+  results = sweep_world.make_results(_point())
+  block = results['metrics']['coherence']
+  assert measured.limits(results, 'coherence', 'svhn') == {
+    'chance': block['chance'],
+    'ceiling': block['ceiling']['svhn'],
+  }
+  mean = sum(block['ceiling'].values()) / 3
+  assert measured.limits(results, 'coherence')['ceiling'] == pytest.approx(mean)

@@ -109,3 +109,40 @@ def test_codes_outside_the_alphabet_are_refused():
 def test_other_arrays_are_refused(items: np.ndarray):
   with pytest.raises(ValueError, match='expected .* got'):
     pictures.to_pixels(items, num_axes=1)
+
+
+def _long(words: str, length: int = 64) -> np.ndarray:
+  """A text with filler around it, as the papers' long ones. Shape [1, L]."""
+  return text.encode([words.center(length, '*')], length)
+
+
+def test_a_long_text_is_wrapped_without_its_filler():
+  words = 'square, zero point eight, left'
+  pixels = pictures.to_pixels(_long(words), num_axes=1, scale=2)
+  assert pixels.shape == (1, (4 * 7 + 6) * 2, (4 * 16 + 6) * 2, 3)
+  assert pictures.is_wrapped(_long(words), num_axes=1)
+  moved = text.encode([words.ljust(64, '*')], 64)
+  np.testing.assert_array_equal(
+    pictures.to_pixels(moved, num_axes=1, scale=2), pixels
+  )
+  # Two lines of words, in the middle.
+  is_dark = (pixels[0] < 128).any(axis=(1, 2))
+  assert 0.2 < np.flatnonzero(is_dark).min() / len(is_dark)
+  assert np.flatnonzero(is_dark).max() / len(is_dark) < 0.8
+  other = pictures.to_pixels(_long(words), num_axes=1, scale=2, per_line=40)
+  assert other.shape == (1, (2 * 7 + 6) * 2, (4 * 40 + 6) * 2, 3)
+
+
+def test_a_long_text_shows_all_of_its_characters():
+  codes = np.arange(48, dtype=np.uint8)[None]  # no blank to break at
+  pixels = pictures.to_pixels(codes, num_axes=1)[0]
+  is_dark = (pixels != pixels[0, 0]).any(axis=-1)
+  for place in range(48):
+    y, x = place // 16 * 7 + 3, place % 16 * 4 + 3
+    assert is_dark[y : y + 7, x : x + 4].any(), place
+
+
+def test_a_line_of_text_is_not_wrapped():
+  assert not pictures.is_wrapped(text.encode(['a' * 16], 16), num_axes=1)
+  assert not pictures.is_wrapped(np.zeros((1, 64, 64, 3)), num_axes=1)
+  assert pictures.is_wrapped(np.zeros((1, 64, 71)), num_axes=1)

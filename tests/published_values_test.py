@@ -9,7 +9,12 @@ import pytest
 from mmjsd_jax import experiments, paper_columns, published_values
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
-_PAPERS = {'mmJSD': 'mmJSD_NeurIPS2020', 'MoPoE': 'MoPoE_ICLR2021'}
+_PAPERS = {
+  'mmJSD': 'mmJSD_NeurIPS2020',
+  'MoPoE': 'MoPoE_ICLR2021',
+  'mmJSD, workshop': 'mmJSD_workshop_dSprites',
+}
+_DATA = {'mnist_svhn_text': 'MNIST-SVHN-Text', 'celeba': 'CelebA'}
 _TABLES = [
   (paper, number)
   for paper, contents in published_values.load()['papers'].items()
@@ -37,9 +42,10 @@ def test_cells_are_those_of_the_transcript(
 def test_settings_are_those_of_the_transcript(transcript: dict):
   printed = transcript['hyperparameters_as_printed']
   for paper, contents in published_values.load()['papers'].items():
-    expected = printed[f'{paper}_MNIST-SVHN-Text']
-    for key, value in contents['settings'].items():
-      assert value == expected[key]
+    for data_set, settings in contents['settings'].items():
+      expected = printed[f'{paper}_{_DATA[data_set]}']
+      for key, value in settings.items():
+        assert value == expected[key]
 
 
 @pytest.mark.parametrize(
@@ -54,6 +60,10 @@ def test_settings_are_those_of_the_transcript(transcript: dict):
     ('MoPoE', '4', 'MMVAE', 'X|xS', {'mean': -1857, 'std': 12}),
     ('MoPoE', '6', 'MoPoE', 'Joint', {'mean': 0.31, 'std': 0.03}),
     ('MoPoE', '7', 'Eq. (5)', 'X|xT', -2039),
+    ('mmJSD', '5', 'mmJSD (MS)', 'T->I', 0.42),
+    ('MoPoE', '5', 'MVAE', 'I->T', 0.26),
+    ('mmJSD, workshop', '1a', 'mmPoE', 'Scale/Img', 0.17),
+    ('mmJSD, workshop', '1b', 'mmPoE/Joint', 'Pos X', 0.97),
   ],
 )
 def test_cells_of_the_papers(paper, number, model, column, expected):
@@ -75,7 +85,7 @@ def test_tables_are_rectangular_and_said_where_from(paper: str, number: str):
 def test_models_are_known_by_the_names_of_ours(paper: str, number: str):
   names = {title.format(30) for title in experiments.TITLES.values()}
   for model in published_values.table(paper, number)['rows']:
-    plain = model.removesuffix(' (MS)')
+    plain = model.partition('/')[0].removesuffix(' (MS)')
     assert plain in names or f'MoPoE, {plain}' in names
 
 

@@ -8,6 +8,7 @@ import pathlib
 import re
 from typing import Any
 
+import factor_world
 import numpy as np
 import pytest
 
@@ -289,6 +290,26 @@ def test_captions_speak_of_text_only_where_there_is_some(
   assert told not in report.render(results, figures)
   results['metrics']['coherence']['exact_match'] = {'pairs': {'m0->m2': 0.3}}
   assert report.render(results, figures).count(told) == 1
+
+
+def test_factors_take_the_place_of_a_class():
+  run = factor_world.make_run()
+  text = report.render(run, {'listing_text': _PNG, 'factors_probe': _PNG})
+  page = _Page(text)
+  assert {'0.510', '0.610', '0.410', '0.950'} <= set(page.cells)
+  for name in ('id="probe"', 'id="coherence"', 'Not measured', 'the digit'):
+    assert name not in text
+  assert (
+    'tell the factors with a mean average precision of 0.510 (image)' in text
+  )
+  assert 'have the factors of the row' in text
+  assert '1 of 3 factors have no positive' in text
+  assert 'mmJSD, Table 5' in text and 'MoPoE, Table 5' in text
+  assert text.count('A text shows the likeliest character') == 1
+  assert len(_details(text)) == len(_details(report.render(run, {})))
+  sprites = report.render(factor_world.make_run('dsprites_text'), {})
+  assert 'mmJSD, workshop, Table 1b' in sprites
+  assert 'have no positive' not in sprites
 
 
 def _details(text: str) -> list[str]:

@@ -2,11 +2,12 @@
 
 import io
 
+import factor_world
 import pytest
 import sweep_world
 from PIL import Image
 
-from mmjsd_jax import ablation, charts, trade_off
+from mmjsd_jax import ablation, charts, measured, trade_off
 from mmjsd_jax import config as configuration
 from mmjsd_jax.grid import Point
 
@@ -197,3 +198,23 @@ def test_charts_are_png():
   made = ablation.ablation(points, 'beta') | trade_off.trade_off(points, 'beta')
   for chart in made.values():
     assert Image.open(io.BytesIO(chart.png)).format == 'PNG'
+
+
+def test_factors_are_drawn_along_the_axis(drawn):
+  points = [
+    measured.Measured(
+      f'{beta}', 'mmJSD', 'mmjsd', beta, factor_world.make_run(seed=seed)
+    )
+    for seed, beta in enumerate((1.0, 5.0))
+  ]
+  (chart,) = ablation.ablation(points, 'beta').values()
+  assert 'macro means over the factors' in chart.caption
+  probes, coherence, _ = drawn[0].axes
+  assert probes.get_ylabel() == 'macro mean over factors'
+  assert len(_lines(probes)) == 2
+  assert _lines(coherence) == [[(1.0, 0.36), (5.0, pytest.approx(0.361))]]
+  assert {'chance 0.2', 'ceiling 0.875'} <= {*_texts(coherence)}
+  assert list(trade_off.trade_off(points, 'beta')) == ['trade_off_from_1']
+  titles = [axes.get_title(loc='left') for axes in drawn[1].axes]
+  assert titles[:2] == ['image → text', 'text → image']
+  assert _lines(drawn[1].axes[1])[0][0] == (-5020.0, 0.31)

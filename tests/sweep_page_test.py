@@ -1,9 +1,10 @@
 """sweep.md: its table, and that what is missing is said."""
 
+import factor_world
 import sweep_world
 
+from mmjsd_jax import comparisons, measured, sweep_page
 from mmjsd_jax import config as configuration
-from mmjsd_jax import measured, sweep_page
 from mmjsd_jax.grid import Point
 
 
@@ -109,3 +110,34 @@ def test_a_page_of_nothing_can_be_made():
   page = _page(points, figures={})
   assert measured.modalities(points) == ()
   assert '| MoPoE | 0.5 | 0 of 2 |' in page
+
+
+def _factor_points():
+  """mmJSD and mmPoE at two seeds each, of data with factors."""
+  return [
+    measured.Measured(
+      f'{preset}-{seed}',
+      preset,
+      preset,
+      5.0,
+      factor_world.make_run(preset=preset, seed=seed),
+    )
+    for preset in ('mmjsd', 'mmpoe')
+    for seed in (0, 2)
+  ]
+
+
+def test_factors_fill_the_columns_of_a_class():
+  points = _factor_points()
+  table = sweep_page.table(points, 'beta')
+  row = dict(zip(table.columns, table.rows[0], strict=True))
+  assert row['probe, 1 input'] == '0.561 ± 0.0014'
+  assert row['probe, 2 inputs'] == '0.711 ± 0.0014'
+  assert row['coherence, 1 input'] == '0.361 ± 0.0014'
+  assert row['log p(X)'] == '-5,001.0 ± 1.4'
+  assert 'joint coherence' not in row
+  assert 'macro means over the factors' in table.caption
+  assert 'average precision of logistic' in table.caption
+  found = {c.measure for c in comparisons.compare(points)}
+  assert found == {'probe, all inputs', 'coherence, 1 input', 'log p(X)'}
+  assert 'factors' not in sweep_page.table(_points(), 'beta').caption
