@@ -17,6 +17,10 @@ from mmjsd_jax import files
 
 _Read = TypeVar('_Read')
 _PROBE_SECONDS = 5.0
+TFRECORD_HINT = (
+  'the copy there is in TFRecord files, which only TensorFlow reads: prepare it'
+  " with file_format='array_record'"
+)
 
 
 class TfdsSource(NamedTuple):
@@ -70,15 +74,12 @@ class TfdsSource(NamedTuple):
     """
     if not self.has_copy(root) and not allow_download:
       hint = 'allow the download to fetch it'
-      if any((root / self.name).glob('*/*.tfrecord*')):
-        hint = (
-          'the copy there is in TFRecord files, which only TensorFlow reads:'
-          " prepare it with file_format='array_record'"
-        )
+      if any(map(is_tfrecord, (root / self.name).glob('*'))):
+        hint = TFRECORD_HINT
       raise FileNotFoundError(
         f'{self.title} not found; looked for {self.place(root)}; {hint}'
       )
-    tfds = _import_tfds(self.title)
+    tfds = import_tfds(self.title)
     if not self.has_copy(root):
       self._download(tfds, root)
     folder = root / self.name / self.version
@@ -163,6 +164,13 @@ def _check_features(path: pathlib.Path) -> None:
         raise ValueError(f'{path.name} names {node!r}, which is not of TFDS')
 
 
+def is_tfrecord(folder: pathlib.Path) -> bool:
+  """Whether a copy is in files that only TensorFlow reads."""
+  return not any(folder.glob('*.array_record*')) and any(
+    folder.glob('*.tfrecord*')
+  )
+
+
 def root_of(directory: str | os.PathLike[str]) -> pathlib.Path:
   """`directory`; for '' what TFDS takes by default, told without importing it.
 
@@ -175,7 +183,12 @@ def root_of(directory: str | os.PathLike[str]) -> pathlib.Path:
   ).expanduser()
 
 
-def _import_tfds(title: str) -> Any:
+def import_tfds(title: str) -> Any:
+  """The module tensorflow_datasets, to read the data set `title`.
+
+  Raises:
+    ModuleNotFoundError: it, or what it needs, is missing.
+  """
   try:
     # TFDS needs the first without declaring it, and says so only deep inside.
     import importlib_resources  # noqa: F401
