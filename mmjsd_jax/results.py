@@ -140,7 +140,7 @@ def _tell(metrics: dict[str, Any]) -> None:
   for name, block in by_size.items():
     values = [f'{n}: {share(x)}' for n, x in block['by_size'].items()]
     _log.info('%s by number of inputs: %s', name, ', '.join(values))
-  if 'coherence' in metrics:
+  if metrics.get('coherence', {}).get('joint_chance', 1) < 1:
     _log.info(
       'joint coherence %.4f (chance %.4f)',
       metrics['coherence']['joint'],
