@@ -16,7 +16,7 @@ def table(points: Sequence[Measured], axis: str) -> Table:
     points: of one sweep, with those that are missing.
     axis: of `measured.AXES`.
   """
-  columns = _columns(len(measured.modalities(points)))
+  columns = _columns(points)
   rows = []
   for curve, values in measured.curves(points).items():
     for value, group in values.items():
@@ -37,7 +37,8 @@ def table(points: Sequence[Measured], axis: str) -> Table:
     f'{_about_intervals(points)}. Quality is '
     "the papers' average precision of generated images (PRD on "
     f'{FEATURES}) over that of a perfect generator; log p(X) is in nats per '
-    'example, by importance sampling. "missing" was not measured.',
+    'example, by importance sampling. "missing" was not measured; what no run '
+    'measured has no column.',
     ('model', AXES[axis].label, 'runs', *columns),
     tuple(rows),
   )
@@ -116,23 +117,29 @@ def page(
   return '\n\n'.join(parts) + '\n'
 
 
-def _columns(num_modalities: int) -> dict[str, tuple[Any, Any]]:
-  """Heading to (function of results, format)."""
+def _columns(points: Sequence[Measured]) -> dict[str, tuple[Any, Any]]:
+  """Heading to (function of results, format); only what some run measured."""
+  num_modalities = len(measured.modalities(points))
   columns: dict[str, tuple[Any, Any]] = {}
   for size in range(1, num_modalities + 1):
-    columns[f'probe, {_inputs(size)}'] = _reader('probe', size), tables.share
+    columns[f'probe, {measured.inputs(size)}'] = (
+      _reader('probe', size),
+      tables.share,
+    )
   for size in range(num_modalities):
-    heading = f'coherence, {_inputs(size)}' if size else 'joint coherence'
+    heading = (
+      f'coherence, {measured.inputs(size)}' if size else 'joint coherence'
+    )
     columns[heading] = _reader('coherence', size), tables.share
   for size in range(num_modalities):
-    heading = f'quality, {_inputs(size) if size else "random"}'
+    heading = f'quality, {measured.inputs(size) if size else "random"}'
     columns[heading] = _reader('quality', size), tables.share
   columns['log p(X)'] = measured.log_likelihood, tables.nats
-  return columns
-
-
-def _inputs(size: int) -> str:
-  return '1 input' if size == 1 else f'{size} inputs'
+  return {
+    heading: column
+    for heading, column in columns.items()
+    if measured.numbers(points, column[0])
+  }
 
 
 def _reader(name: str, size: int) -> Any:

@@ -109,3 +109,12 @@ def test_a_page_of_nothing_can_be_made():
   page = _page(points, figures={})
   assert measured.modalities(points) == ()
   assert '| MoPoE | 0.5 | 0 of 2 |' in page
+
+
+def test_what_no_run_measured_has_no_column():
+  points = _points()
+  for point in points:
+    del point.results['metrics']['quality']
+  columns = sweep_page.table(points, 'beta').columns
+  assert 'probe, 1 input' in columns
+  assert not [name for name in columns if name.startswith('quality')]
