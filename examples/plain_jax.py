@@ -1,135 +1,90 @@
-"""A multimodal VAE in plain JAX, with own data and networks.
-
-  python examples/plain_jax.py --preset=mmjsd --steps=2000
+"""A multimodal VAE in plain JAX: python examples/plain_jax.py mmjsd 2000.
 
 The modalities are the upper half, the lower half and the label of a digit; a
 fifth of them is missing. Afterwards labels are read off the pixels alone.
 """
 
-import argparse
-import functools
+import sys
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from sklearn.datasets import load_digits
 
 from mmjsd_jax import fusion, likelihoods, mixture, objectives
 from mmjsd_jax.gaussian import Gaussian
 
-LATENT_DIM, HIDDEN_DIM, BATCH_SIZE = 16, 128, 128
-LIKELIHOODS = {  # name -> log p(x | the decoder's output), in the data's order
-  'upper': functools.partial(likelihoods.normal, scale=0.2),
-  'lower': functools.partial(likelihoods.normal, scale=0.2),
-  'label': likelihoods.one_hot_categorical,
-}
-WEIGHTS = jnp.array([1.0, 1.0, 10.0])  # a label has few nats beside 32 pixels
+
+def init(key, num_inputs, num_outputs):
+  """Two dense layers with 128 units between them."""
+  draw = jax.random.normal(key, (num_inputs + num_outputs, 128))
+  first, last = draw[:num_inputs], draw[num_inputs:].T
+  return first / num_inputs**0.5, jnp.zeros(128), last / 128**0.5
 
 
-def load():
-  """Modalities, each [N, width], and which an example has, Bool [M, N]."""
-  digits = load_digits()
-  pixels = (digits.data / 16).astype(np.float32)
-  label = np.eye(10, dtype=np.float32)[digits.target]
-  present = np.random.default_rng(0).random((3, len(pixels))) < 0.8
-  return dict(upper=pixels[:, :32], lower=pixels[:, 32:], label=label), present
+def network(layers, x):
+  """Outputs [..., num_outputs] of x [..., num_inputs]."""
+  return jax.nn.relu(x @ layers[0] + layers[1]) @ layers[2]
 
 
-def init_network(rng, num_inputs, num_outputs):
-  """Two dense layers."""
-
-  def draw(rows, columns):
-    return rng.normal(0, rows**-0.5, (rows, columns)).astype(np.float32)
-
-  return {
-    'hidden': draw(num_inputs, HIDDEN_DIM),
-    'bias': np.zeros(HIDDEN_DIM, np.float32),
-    'output': draw(HIDDEN_DIM, num_outputs),
-  }
-
-
-def network(params, x):
-  """Its output of x [..., num_inputs]."""
-  hidden = jax.nn.relu(jnp.dot(x, params['hidden']) + params['bias'])
-  return jnp.dot(hidden, params['output'])
-
-
-def encode(params, batch):
-  """Unimodal posteriors [M, B, D]."""
-  outputs = [network(params[name]['encoder'], batch[name]) for name in batch]
-  return Gaussian(*jnp.split(jnp.stack(outputs), 2, axis=-1))
+def encode(encoders, batch):
+  """Unimodal posteriors [M, B, 16]."""
+  outputs = jnp.stack(list(map(network, encoders, batch)))
+  return Gaussian(*jnp.split(outputs, 2, axis=-1))
 
 
 @jax.value_and_grad
 def loss_fn(params, key, batch, present, objective):
   """Minus the objective, in nats per example."""
 
-  def log_likelihood_fn(z):  # [M, N, B, D] to [M, N, B]
-    values = []
-    for index, (name, x) in enumerate(batch.items()):
-      decoded = network(params[name]['decoder'], z[index])
-      values.append(LIKELIHOODS[name](x, decoded))
-    return jnp.stack(values)
+  def log_likelihoods(z):  # [M, N, B, 16] to [M, N, B]
+    upper, lower, label = map(network, params[3:], z)
+    p_upper = likelihoods.normal(batch[0], upper, scale=0.2)
+    p_lower = likelihoods.normal(batch[1], lower, scale=0.2)
+    p_label = likelihoods.one_hot_categorical(batch[2], label)
+    return jnp.stack([p_upper, p_lower, 10 * p_label])  # labels have few nats
 
+  experts = encode(params[:3], batch)
   terms = objectives.elbo(
-    key,
-    encode(params, batch),
-    log_likelihood_fn,
-    objective=objective,
-    present=present,
-    likelihood_weights=WEIGHTS,
+    key, experts, log_likelihoods, objective=objective, present=present
   )
   return -jnp.mean(terms.objective)
 
 
-@functools.partial(jax.jit, static_argnames='objective')
-def guess_labels(params, key, batch, objective):
-  """Labels [B] from the pixels alone."""
-  pixels = jnp.array([True, True, False])
-  q = fusion.subset_posterior(encode(params, batch), pixels, objective)
-  z = mixture.sample(key, q)
-  return network(params['label']['decoder'], z).argmax(axis=1)
-
-
-def main(args=None):
+def main(preset='mopoe', num_steps=2000):
   """Trains, then reads labels off the pixels of 300 digits not seen."""
-  parser = argparse.ArgumentParser()
-  parser.add_argument('--preset', default='mopoe', choices=objectives.PRESETS)
-  parser.add_argument('--steps', type=int, default=2000)
-  flags = parser.parse_args(args)
-  objective = objectives.make_objective(flags.preset)
-  data, present = load()
-  rng = np.random.default_rng(1)
-  params = {
-    name: {
-      'encoder': init_network(rng, x.shape[1], 2 * LATENT_DIM),
-      'decoder': init_network(rng, LATENT_DIM, x.shape[1]),
-    }
-    for name, x in data.items()
-  }
+  objective = objectives.make_objective(preset)
+  digits = load_digits()
+  pixels = jnp.array(digits.data / 16)
+  data = pixels[:, :32], pixels[:, 32:], jax.nn.one_hot(digits.target, 10)
+  present = jax.random.bernoulli(jax.random.key(6), 0.8, (3, len(pixels)))
+  sizes = [(32, 32), (32, 32), (10, 32), (16, 32), (16, 32), (16, 10)]
+  params = [init(jax.random.key(n), *size) for n, size in enumerate(sizes)]
   optimizer = optax.adam(1e-3)
   state = optimizer.init(params)
 
   @jax.jit
-  def step_fn(params, state, key, batch, present):
-    loss, grads = loss_fn(params, key, batch, present, objective)
+  def train_step(params, state, key):
+    key_rows, key_draw = jax.random.split(key)
+    rows = jax.random.choice(key_rows, len(pixels) - 300, (128,))
+    batch = [x[rows] for x in data]
+    loss, grads = loss_fn(params, key_draw, batch, present[:, rows], objective)
     updates, state = optimizer.update(grads, state)
     return optax.apply_updates(params, updates), state, loss
 
-  for step in range(flags.steps):
-    rows = rng.integers(len(present[0]) - 300, size=BATCH_SIZE)
-    batch = {name: x[rows] for name, x in data.items()}
-    key = jax.random.fold_in(jax.random.key(9), step)
-    params, state, loss = step_fn(params, state, key, batch, present[:, rows])
-    if step % max(flags.steps // 10, 1) == 0 or step == flags.steps - 1:
+  for step in range(num_steps):
+    key = jax.random.fold_in(jax.random.key(7), step)
+    params, state, loss = train_step(params, state, key)
+    if step % max(num_steps // 10, 1) == 0 or step == num_steps - 1:
       print(f'step {step}: loss {loss:.1f} nats')
 
-  unseen = {name: x[-300:] for name, x in data.items()}
-  guesses = guess_labels(params, jax.random.key(0), unseen, objective)
-  share = np.mean(guesses == unseen['label'].argmax(axis=1))
+  experts = encode(params[:3], [x[-300:] for x in data])
+  given = jnp.array([True, True, False])
+  q = fusion.subset_posterior(experts, given, objective)
+  label = network(params[5], mixture.sample(jax.random.key(9), q))
+  share = jnp.mean(label.argmax(axis=1) == digits.target[-300:])
   print(f'labels from pixels: {share:.2f} right, chance 0.10')
 
 
 if __name__ == '__main__':
-  main()
+  main(*sys.argv[1:2], *map(int, sys.argv[2:]))

@@ -84,13 +84,16 @@ class ArrayFiles(NamedTuple):
 
 @contextlib.contextmanager
 def open_arrays(
-  path: pathlib.Path, names: Sequence[str] | None = None
+  path: pathlib.Path,
+  names: Sequence[str] | None = None,
+  optional: Sequence[str] = (),
 ) -> Iterator[ArrayFiles]:
   """The arrays of a folder of .npy files, or of an .npz.
 
   Args:
     path: of either.
     names: of the arrays to read; None is all that there are.
+    optional: of those that are read beside `names` where they are there.
 
   Raises:
     ValueError: arrays that are missing, have different numbers of rows, or
@@ -108,7 +111,7 @@ def open_arrays(
       files = {
         name: stack.enter_context(open_())
         for name, open_ in sorted(members.items())
-        if names is None or name in names
+        if names is None or name in names or name in optional
       }
       headers = {name: read_header(file) for name, file in files.items()}
       _check(headers)

@@ -45,7 +45,7 @@ def measures(num_modalities: int) -> dict[str, ReadFn]:
       measured.probe, num_inputs=num_modalities
     ),
     'joint coherence': functools.partial(measured.coherence, num_inputs=0),
-    f'coherence, {most} input{"s" if most > 1 else ""}': functools.partial(
+    f'coherence, {measured.inputs(most)}': functools.partial(
       measured.coherence, num_inputs=most
     ),
     'log p(X)': measured.log_likelihood,

@@ -65,7 +65,7 @@ def check_given(given: Given, specs: Sequence[ModalitySpec]) -> int:
     ValueError: names the file, what was expected and what was got.
     OSError: it is missing or cannot be read.
   """
-  with open_arrays(given.path, _names(given)) as arrays:
+  with _open(given) as arrays:
     part = next(parts(arrays))
     make_examples(specs, part.inputs, part.present)
     return arrays.num_rows
@@ -74,7 +74,7 @@ def check_given(given: Given, specs: Sequence[ModalitySpec]) -> int:
 @contextlib.contextmanager
 def open_parts(given: Given) -> Iterator[Iterator[Part]]:
   """The examples of a file, in parts; errors as of `array_files`."""
-  with open_arrays(given.path, _names(given)) as arrays:
+  with _open(given) as arrays:
     yield parts(arrays)
 
 
@@ -93,10 +93,9 @@ def parts(arrays: ArrayFiles) -> Iterator[Part]:
     first += count
 
 
-def _names(given: Given) -> tuple[str, ...] | None:
-  """The arrays that are read; None is all."""
+def _open(given: Given) -> contextlib.AbstractContextManager[ArrayFiles]:
+  """The file with the arrays that are read: all, where none are named."""
   if not given.modalities:
-    return None
-  with open_arrays(given.path) as arrays:
-    extra = (ID, *(f'{_PRESENT}{name}' for name in given.modalities))
-    return (*given.modalities, *(n for n in extra if n in arrays.headers))
+    return open_arrays(given.path)
+  masks = (f'{_PRESENT}{name}' for name in given.modalities)
+  return open_arrays(given.path, given.modalities, optional=(ID, *masks))

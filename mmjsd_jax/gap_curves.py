@@ -27,10 +27,14 @@ PUBLISHED = {
 }
 _HOW = {'at_random': 'at random', 'by_class': 'by class'}
 _DASHES: dict[str, Any] = {'keep': '-', 'drop': '--'}
+_STARS = (
+  ' Hollow stars: MultiVae on PolyMNIST, incomplete tuples kept, read off a '
+  'plot of 4 seeds; models trained for 800 epochs.'
+)
 
 
 class _Panel(NamedTuple):
-  """What stands upwards; `size`: of inputs, to find what is published."""
+  """What stands upwards; `size`: inputs of a coherence, 0 of other measures."""
 
   title: str
   read_fn: Callable[[Results], float | None]
@@ -40,6 +44,8 @@ class _Panel(NamedTuple):
 def gaps(points: Sequence[Measured], axis: str) -> dict[str, Chart]:
   """Coherence from one input and from all others, and log p(X).
 
+  Where nothing judges coherence, the linear probe of one input and of all.
+
   Args:
     points: of one sweep over `data.missing`, with those that are missing.
     axis: 'missing'.
@@ -47,17 +53,8 @@ def gaps(points: Sequence[Measured], axis: str) -> dict[str, Chart]:
   Returns:
     'gaps': a row for every way of taking modalities away.
   """
-  names = measured.modalities(points)
-  most = max(len(names) - 1, 1)
-  panels = [
-    _Panel(
-      f'Coherence from {size} {"input" if size == 1 else "inputs"}',
-      functools.partial(measured.coherence, num_inputs=size),
-      size,
-    )
-    for size in dict.fromkeys((1, most))
-  ]
-  panels.append(_Panel('log p(X), nats', measured.log_likelihood))
+  panels = _panels(points)
+  has_stars = _has_stars(points)
   figure = mpl_figure.Figure(figsize=(13, 8.4), dpi=120, layout='constrained')
   grid = figure.subplots(len(_HOW), len(panels), squeeze=False)
   for row, (how, said) in zip(grid, _HOW.items(), strict=True):
@@ -74,9 +71,9 @@ def gaps(points: Sequence[Measured], axis: str) -> dict[str, Chart]:
         sweep_curves.draw_limits(
           axes, points, functools.partial(measured.limits, name='coherence')
         )
-      if how == 'at_random' and len(names) == 5:
+      if how == 'at_random' and has_stars:
         _draw_published(axes, points, panel.size)
-  _legend(figure, points)
+  _legend(figure, points, has_stars)
   return {
     'gaps': Chart(
       charts.figure_png(figure),
@@ -84,11 +81,32 @@ def gaps(points: Sequence[Measured], axis: str) -> dict[str, Chart]:
       'taken away at random (above) or by class, the last classes lacking the '
       'most (below). Solid lines: incomplete tuples were trained on; dashed: '
       'only complete ones were. A point is the mean over seeds, its bar is the '
-      'standard deviation; test tuples are complete. Hollow stars: MultiVae on '
-      'PolyMNIST, incomplete tuples kept, read off a plot of 4 seeds; models '
-      'trained for 800 epochs.',
+      'standard deviation; test tuples are complete.'
+      + (_STARS if has_stars else ''),
     )
   }
+
+
+def _panels(points: Sequence[Measured]) -> list[_Panel]:
+  num = len(measured.modalities(points))
+  panels = []
+  if any(get(point.results, 'metrics', 'coherence') for point in points):
+    for size in dict.fromkeys((1, max(num - 1, 1))):
+      read_fn = functools.partial(measured.coherence, num_inputs=size)
+      panels.append(
+        _Panel(f'Coherence from {measured.inputs(size)}', read_fn, size)
+      )
+  else:
+    for size in dict.fromkeys((1, max(num, 1))):
+      read_fn = functools.partial(measured.probe, num_inputs=size)
+      panels.append(_Panel(f'Linear probe of {measured.inputs(size)}', read_fn))
+  return [*panels, _Panel('log p(X), nats', measured.log_likelihood)]
+
+
+def _has_stars(points: Sequence[Measured]) -> bool:
+  """Whether something is published of such data and objectives."""
+  is_known = any(point.preset in PUBLISHED for point in points)
+  return is_known and len(measured.modalities(points)) == 5
 
 
 def _draw(
@@ -145,7 +163,9 @@ def _draw_published(
         )
 
 
-def _legend(figure: mpl_figure.Figure, points: Sequence[Measured]) -> None:
+def _legend(
+  figure: mpl_figure.Figure, points: Sequence[Measured], has_stars: bool
+) -> None:
   handles, labels = [], []
   for preset in dict.fromkeys(point.preset for point in points):
     colour = charts.COLOURS.get(preset, 'black')
@@ -156,7 +176,7 @@ def _legend(figure: mpl_figure.Figure, points: Sequence[Measured]) -> None:
     line.set_linestyle(dashes)
     handles.append(line)
     labels.append(f'incomplete tuples {"kept" if use == "keep" else "dropped"}')
-  if any(point.preset in PUBLISHED for point in points):
+  if has_stars:
     star = mpl_lines.Line2D([], [], color=charts.GREY, marker='*')
     star.set(linestyle='', markerfacecolor='none', markersize=11)
     handles.append(star)

@@ -154,6 +154,31 @@ def prepare(
   return job
 
 
+def prepare_beside(
+  other: Job | None,
+  config: ml_collections.ConfigDict,
+  workdir: pathlib.Path,
+  *,
+  mode: str,
+  command: str,
+) -> Job:
+  """The job, which shares data and model with `other` where there is one.
+
+  Args:
+    other: whose configuration differs in plain numbers alone.
+    config: see `prepare`.
+    workdir: see `prepare`.
+    mode: see `prepare`.
+    command: see `prepare`.
+
+  Raises:
+    ValueError, OSError: see `prepare`.
+  """
+  if other is None:
+    return prepare(config, workdir, mode=mode, command=command)
+  return with_numbers(other, config, workdir, command)
+
+
 def with_numbers(
   job: Job,
   config: ml_collections.ConfigDict,

@@ -291,6 +291,11 @@ def log_likelihood(results: Results) -> float | None:
   return get(results, 'metrics', 'log_likelihood', 'joint', 'value')
 
 
+def inputs(size: int) -> str:
+  """'1 input', '2 inputs'."""
+  return '1 input' if size == 1 else f'{size} inputs'
+
+
 def generations(names: Sequence[str], num_inputs: int) -> list[str]:
   """'a+b->c' for every subset of a size and every other modality."""
   return [

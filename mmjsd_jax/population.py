@@ -71,18 +71,16 @@ def prepare(
     _command(argv),
   )
   sweep_run.check(plan)
-  first: Job | None = None
   made: dict[str, Job] = {}
   for point in plan.points:
     folder = workdir / point.name
-    command = _command(_alone(argv, point, folder))
-    if first is None:
-      job = first = jobs.prepare(
-        point.config, folder, mode=mode, command=command
-      )
-    else:
-      job = jobs.with_numbers(first, point.config, folder, command)
-    made[point.name] = job
+    made[point.name] = jobs.prepare_beside(
+      next(iter(made.values()), None),
+      point.config,
+      folder,
+      mode=mode,
+      command=_command(_alone(argv, point, folder)),
+    )
   return Population(plan, made, config.population.together)
 
 

@@ -111,7 +111,7 @@ def legend(
   for size in range(num_sizes + 1 if num_sizes else 0):
     style = {'color': charts.GREY, 'linestyle': DASHES[size % len(DASHES)]}
     handles.append(mpl_lines.Line2D([], [], **style))
-    labels.append(f'{size} input' if size == 1 else f'{size} inputs')
+    labels.append(measured.inputs(size))
   figure.legend(
     handles,
     labels,

@@ -37,8 +37,8 @@ def table(points: Sequence[Measured], axis: str) -> Table:
     f'{_about_intervals(points)}. Quality is '
     "the papers' average precision of generated images (PRD on "
     f'{FEATURES}) over that of a perfect generator; log p(X) is in nats per '
-    'example, by importance sampling. "missing" was not measured.'
-    f'{measured.about_factors(points)}',
+    'example, by importance sampling. "missing" was not measured; what no run '
+    f'measured has no column.{measured.about_factors(points)}',
     ('model', AXES[axis].label, 'runs', *columns),
     tuple(rows),
   )
@@ -118,24 +118,28 @@ def page(
 
 
 def _columns(points: Sequence[Measured]) -> dict[str, tuple[Any, Any]]:
-  """Heading to (function of results, format)."""
+  """Heading to (function of results, format); only what some run measured."""
   num_modalities = len(measured.modalities(points))
-  fewest = int(measured.has_factors(points))  # samples from nothing have none
   columns: dict[str, tuple[Any, Any]] = {}
   for size in range(1, num_modalities + 1):
-    columns[f'probe, {_inputs(size)}'] = _reader('probe', size), tables.share
-  for size in range(fewest, num_modalities):
-    heading = f'coherence, {_inputs(size)}' if size else 'joint coherence'
+    columns[f'probe, {measured.inputs(size)}'] = (
+      _reader('probe', size),
+      tables.share,
+    )
+  for size in range(num_modalities):
+    heading = (
+      f'coherence, {measured.inputs(size)}' if size else 'joint coherence'
+    )
     columns[heading] = _reader('coherence', size), tables.share
   for size in range(num_modalities):
-    heading = f'quality, {_inputs(size) if size else "random"}'
+    heading = f'quality, {measured.inputs(size) if size else "random"}'
     columns[heading] = _reader('quality', size), tables.share
   columns['log p(X)'] = measured.log_likelihood, tables.nats
-  return columns
-
-
-def _inputs(size: int) -> str:
-  return '1 input' if size == 1 else f'{size} inputs'
+  return {
+    heading: column
+    for heading, column in columns.items()
+    if measured.numbers(points, column[0])
+  }
 
 
 def _reader(name: str, size: int) -> Any:

@@ -249,11 +249,12 @@ class _Companies:
 
   def _prepare(self, point: Point) -> Job:
     folder = self._plan.workdir / point.name
-    command = grid.command(self._plan.sweep, point, folder)
-    for job in self._jobs.values():
-      return jobs.with_numbers(job, point.config, folder, command)
-    return jobs.prepare(
-      point.config, folder, mode='train_and_evaluate', command=command
+    return jobs.prepare_beside(
+      next(iter(self._jobs.values()), None),
+      point.config,
+      folder,
+      mode='train_and_evaluate',
+      command=grid.command(self._plan.sweep, point, folder),
     )
 
   def _train_together(self, name: str) -> None:

@@ -557,11 +557,14 @@ def key_values(
   tree: Mapping[str, Any], caption: str, *, none: str = 'None'
 ) -> Table:
   """A nested mapping as dotted keys and values; `none` stands for None."""
-  rows = tuple(
-    (key, none if value is None else str(value))
-    for key, value in _flatten(tree)
-  )
+  rows = tuple((key, _told(value, none)) for key, value in _flatten(tree))
   return Table(caption, ('key', 'value'), rows)
+
+
+def _told(value: Any, none: str) -> str:
+  if value is None:
+    return none
+  return "''" if value == '' else str(value)
 
 
 def probe_sizes(results: Results) -> list[str]:

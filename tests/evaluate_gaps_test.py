@@ -10,18 +10,10 @@ import pytest
 
 from mmjsd_jax import subsets
 from mmjsd_jax.data import gaps
-from mmjsd_jax.evaluation import classifiers, evaluate, samples
+from mmjsd_jax.evaluation import classifiers, samples
 from mmjsd_jax.evaluation.coherence import conditional_coherence
 
 NAMES = ('m0', 'm1', 'm2')
-SETTINGS = {
-  'num_probe_samples': (40,),
-  'num_joint_samples': 50,
-  'num_importance_samples': 2,
-  'num_joint_importance_samples': 2,
-  'num_log_likelihood_examples': 20,
-  'chunk_size': 32,
-}
 
 
 @pytest.fixture(scope='module')
@@ -45,16 +37,6 @@ def with_gaps(split, seed, filler):
   return split._replace(inputs=inputs, labels=labels.astype(np.int32))
 
 
-def measure(world, dataset, judges=True, **changes):
-  return evaluate.evaluate(
-    world.model,
-    world.params,
-    dataset,
-    linear_world.make_judges(world) if judges is True else judges,
-    **{'key': jax.random.key(0)} | SETTINGS | changes,
-  )
-
-
 def incomplete(complete, filler):
   return complete._replace(
     train=with_gaps(complete.train, 0, filler),
@@ -64,12 +46,16 @@ def incomplete(complete, filler):
 
 @pytest.fixture(scope='module')
 def metrics(world, complete):
-  return measure(world, incomplete(complete, np.nan), as_released=True)
+  return linear_world.evaluate(
+    world, incomplete(complete, np.nan), as_released=True
+  )
 
 
 def test_no_filler_reaches_a_number(world, complete, metrics):
   text = json.dumps(metrics, allow_nan=False)
-  again = measure(world, incomplete(complete, 1e9), as_released=True)
+  again = linear_world.evaluate(
+    world, incomplete(complete, 1e9), as_released=True
+  )
   assert json.loads(text) == json.loads(json.dumps(again))
 
 
@@ -95,7 +81,7 @@ def test_what_can_be_measured_agrees_with_complete_data(
   world, complete, metrics
 ):
   """Within the noise of a dozen to seventy examples."""
-  whole = measure(world, complete)
+  whole = linear_world.evaluate(world, complete)
   assert 'num_examples' not in whole['coherence']
   assert 'num_examples' not in whole['probe']['40']
   for name in ('m0', 'm1', 'm2'):
@@ -127,7 +113,9 @@ def test_without_labels_the_rest_is_measured(world, complete):
     test=complete.test._replace(labels=unknown(70)),
   )
   assert set(classifiers.without_classifier(dataset)) == set(NAMES)
-  found = measure(world, dataset, None, untrained_params=world.params)
+  found = linear_world.evaluate(
+    world, dataset, None, untrained_params=world.params
+  )
   why = 'the data set has no labels'
   assert found['left_out'] == {'probe': why, 'coherence': why}
   assert set(found) == {'log_likelihood', 'left_out'}
@@ -142,7 +130,7 @@ def test_without_a_complete_example_there_is_no_log_likelihood(world, complete):
   mask = np.arange(70) % 2 == 0
   test = complete.test._replace(present={'m0': mask, 'm2': ~mask})
   dataset = complete._replace(test=test)
-  found = measure(world, dataset)
+  found = linear_world.evaluate(world, dataset)
   why = 'no test example has all modalities'
   assert found['left_out'] == {
     'log_likelihood': why,
@@ -174,7 +162,7 @@ def test_coherence_is_of_modalities_that_have_a_judge(world, complete):
   judges = linear_world.make_judges(world)._replace(
     classify_fn=_first_and_last, left_out=why
   )
-  found = measure(world, complete, judges)
+  found = linear_world.evaluate(world, complete, judges)
   assert found['left_out'] == {'coherence of m1': why['m1']}
   block = found['coherence']
   assert block['judged'] == ['m0', 'm2']
@@ -188,7 +176,7 @@ def test_coherence_is_of_modalities_that_have_a_judge(world, complete):
     'm1+m2->m0',
   ]
   assert block['joint_chance'] == 0.5
-  whole = measure(world, complete)['coherence']
+  whole = linear_world.evaluate(world, complete)['coherence']
   pairs = whole['conditional']['pairs']
   for pair, value in block['conditional']['pairs'].items():
     assert value == pairs[pair]

@@ -26,8 +26,6 @@ SETTINGS: dict[str, Any] = {
   ),
   'num_importance_samples': 4,
   'num_joint_importance_samples': 8,
-  'num_log_likelihood_examples': 20,
-  'chunk_size': 32,
 }
 
 
@@ -52,14 +50,7 @@ def metrics(world, dataset, untrained):
 
 
 def _evaluate(world, dataset, **changes):
-  settings = SETTINGS | {'key': jax.random.key(0)} | changes
-  return evaluate.evaluate(
-    world.model,
-    world.params,
-    dataset,
-    linear_world.make_judges(world),
-    **settings,
-  )
+  return linear_world.evaluate(world, dataset, **SETTINGS | changes)
 
 
 def test_metrics_are_plain_json(metrics):

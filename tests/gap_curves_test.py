@@ -104,3 +104,28 @@ def test_what_was_not_run_is_said(panels):
   _, by_class = panels(_points(cells=CELLS[:2]))
   for axes in by_class.values():
     assert 'not measured' in [text.get_text() for text in axes.texts]
+
+
+def test_without_judges_of_coherence_the_probe_is_drawn(panels):
+  points = _points()
+  for point in points:
+    metrics = point.results['metrics']
+    del metrics['coherence']
+    for size in (1, 5):
+      metrics['probe']['500']['by_size'][str(size)] = size / 10 + point.x / 10
+  at_random, _ = panels(points)
+  assert list(at_random) == [
+    'Linear probe of 1 input',
+    'Linear probe of 5 inputs',
+    'log p(X), nats',
+  ]
+  keep = [[0.0, pytest.approx(0.5)], [0.5, pytest.approx(0.55)]]
+  assert keep in _lines(at_random['Linear probe of 5 inputs'])
+  assert not any(map(_stars, at_random.values()))
+
+
+def test_stars_are_told_of_where_they_are():
+  for names, is_told in ((('m0', 'm1', 'm2'), False), (None, True)):
+    points = _points(names) if names else _points()
+    caption = gap_curves.gaps(points, 'missing')['gaps'].caption
+    assert ('MultiVae' in caption) == is_told

@@ -155,6 +155,7 @@ def test_a_config_of_a_run_is_no_sweep():
     ('mst_prior_weight', ':smoke,ms', 2),
     ('missing', ':seeds=2', 66),
     ('missing', ':smoke,objective=mopoe', 5),
+    ('missing', ':views', 99),
   ],
 )
 def test_the_sweeps_of_the_papers_are_whole(name, arg, count):

@@ -7,7 +7,7 @@ posterior.
 """
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -16,6 +16,7 @@ import numpy as np
 
 from mmjsd_jax import likelihoods, objectives
 from mmjsd_jax.data.dataset import Dataset, Split
+from mmjsd_jax.evaluation import evaluate as evaluation
 from mmjsd_jax.evaluation.coherence import Judges
 from mmjsd_jax.gaussian import Gaussian
 from mmjsd_jax.model import Modality, Model, Posteriors
@@ -118,6 +119,26 @@ def make_judges(world) -> Judges:
   dense = [part['encoder']['Dense_0'] for part in world.params.values()]
   weights = [(layer['kernel'][:, 0], -layer['bias'][0]) for layer in dense]
   return Judges(weights, _classify, _classify_as_released)
+
+
+def evaluate(world, dataset, judges=True, **changes) -> dict:
+  """The metrics, by few draws; `changes` of what `evaluate.evaluate` takes."""
+  settings: dict[str, Any] = {
+    'key': jax.random.key(0),
+    'num_probe_samples': (40,),
+    'num_joint_samples': 50,
+    'num_importance_samples': 2,
+    'num_joint_importance_samples': 2,
+    'num_log_likelihood_examples': 20,
+    'chunk_size': 32,
+  }
+  return evaluation.evaluate(
+    world.model,
+    world.params,
+    dataset,
+    make_judges(world) if judges is True else judges,
+    **settings | changes,
+  )
 
 
 def _classify(key, weights, data):

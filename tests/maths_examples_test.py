@@ -36,7 +36,7 @@ def runner():
 @pytest.mark.parametrize('name', ['plain_jax', 'flax_nnx'])
 def test_scripts_lower_the_loss(name, capsys):
   main = runpy.run_path(str(ROOT / 'examples' / f'{name}.py'))['main']
-  main(['--steps=20', '--preset=mopoe'])
+  main('mopoe', 20)
   *steps, result = capsys.readouterr().out.splitlines()
   losses = [
     float(re.findall(r'loss (-?[\d.]+) nats', step)[0]) for step in steps
@@ -44,6 +44,12 @@ def test_scripts_lower_the_loss(name, capsys):
   assert len(losses) == 11
   assert losses[-1] < losses[5] < losses[0]
   assert re.search(r'\d\.\d+ right|error \d\.\d+', result)
+
+
+def test_the_plain_script_is_short():
+  source = (ROOT / 'examples' / 'plain_jax.py').read_text(encoding='utf-8')
+  code = re.sub('""".*?"""', '', source, flags=re.DOTALL)
+  assert len([line for line in code.splitlines() if line.strip()]) <= 60
 
 
 @pytest.mark.parametrize('path', ['plain_jax.py', 'flax_nnx.py', NOTEBOOK.name])

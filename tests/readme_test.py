@@ -2,14 +2,18 @@
 
 import pathlib
 import re
+from typing import Any
 
+import numpy as np
 import pytest
+from train_world import mesh_of
 
-from mmjsd_jax import presets
+from mmjsd_jax import job, presets, run
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DOCS = ROOT / 'docs'
-PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *DOCS.rglob('*.md')]
+README = ROOT / 'README.md'
+PAGES = [README, ROOT / 'CONTRIBUTING.md', *DOCS.rglob('*.md')]
 TESTS = '\n'.join(path.read_text() for path in ROOT.glob('tests/*_test.py'))
 OBJECTIVES = sorted((DOCS / 'objectives').glob('[!i]*.md'))
 
@@ -20,6 +24,32 @@ def test_python_examples_run():
   assert len(examples) >= 2
   for example in examples:
     exec(compile(example, 'a page', 'exec'), {})
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize(
+  ('name', 'folder', 'shape'),
+  [('omics', 'omics/breast_tcga', (70, 8)), ('six_views', 'mfeat', (2000, 8))],
+)
+def test_own_files_become_latents_in_few_lines(
+  data_dir, tmp_path, monkeypatch, name, folder, shape
+):
+  if not (data_dir / folder).is_dir():
+    pytest.skip(f'{data_dir} has no folder {folder}.')
+  blocks = re.findall(r'```py\n(.*?)```', README.read_text('utf-8'), re.DOTALL)
+  (code,) = [block for block in blocks if f"'runs/{name}'" in block]
+  assert len([line for line in code.splitlines() if line.strip()]) < 20
+  code, num_found = re.subn(r'num_steps = \d+', 'num_steps = 2', code)
+  assert num_found == 1
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / pathlib.Path(folder).name).symlink_to(data_dir / folder)
+  for module in (job, run):
+    monkeypatch.setattr(module, 'make_mesh', lambda: mesh_of(1))
+  found: dict[str, Any] = {}
+  exec(compile(code, 'README.md', 'exec'), found)
+  assert found['latents'].shape == shape
+  assert np.isfinite(found['latents']).all()
+  assert len(np.unique(found['latents'], axis=0)) > 0.9 * shape[0]
 
 
 def test_links_lead_somewhere():

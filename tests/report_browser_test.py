@@ -1,4 +1,8 @@
-"""The report in a real browser: what it shows, on a phone and in the dark."""
+"""Reports in a real browser: what they show, on a phone and in the dark.
+
+One is made up. MMJSD_REPORT names another, such as that of a run, and
+MMJSD_SCREENSHOTS a folder for pictures of both.
+"""
 
 import copy
 import html
@@ -7,10 +11,11 @@ import os
 import pathlib
 import shutil
 import subprocess
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mmjsd_jax import curves, figures, published, report
 
@@ -18,21 +23,32 @@ pytestmark = pytest.mark.whole
 
 _DATA = pathlib.Path(__file__).parent / 'data'
 _NAMES = ('chromium', 'chromium-browser', 'google-chrome')
+_GIVEN = os.environ.get('MMJSD_REPORT')
 
-# Two frames with the report, 390 pixels wide, and what is found in them.
+# Frames with the report side by side: name -> width in pixels, colours.
+_FRAMES = {
+  'phone_light': (390, 'light'),
+  'phone_dark': (390, 'dark'),
+  'desktop_light': (1280, 'light'),
+  'desktop_dark': (1280, 'dark'),
+}
+_HEIGHT = 1600
 _PAGE = """<!DOCTYPE html>
 <meta charset="utf-8">
-<iframe id="light" width="390" height="800" srcdoc="{report}"></iframe>
-<iframe id="dark" width="390" height="800" style="color-scheme: dark"
- srcdoc="{report}"></iframe>
+<body style="margin: 0; white-space: nowrap">{frames}
 <pre></pre>
 <script>{script}</script>
 """
+_FRAME = (
+  '<iframe width="{width}" height="{height}" srcdoc="{report}"'
+  ' style="border: 0; color-scheme: {colours}"></iframe>'
+)
 _SCRIPT = """
 const cells = (table, column) =>
   [...table.tBodies[0].rows].map(row => row.cells[column].textContent);
 
 const press = (table, column) => {
+  if (!table) return null;
   const heading = table.tHead.rows[0].cells[column];
   const [button] = heading.querySelectorAll('button');
   const seen = [cells(table, column)];
@@ -59,7 +75,7 @@ const look = (frame) => {
     scroll: page.documentElement.scrollWidth,
     too_wide: [...page.querySelectorAll('body *')].filter(each =>
       !each.closest('.scroll, figure div')
-      && each.getBoundingClientRect().right > 390.5
+      && each.getBoundingClientRect().right > frame.clientWidth + 0.5
     ).map(each => each.outerHTML.slice(0, 80)),
     colours: [style.color, style.backgroundColor],
     numbers: press(find('Conditional coherence from one modality'), 1),
@@ -69,10 +85,24 @@ const look = (frame) => {
 };
 
 addEventListener('load', () => {
-  const found = ['light', 'dark'].map(id => look(document.getElementById(id)));
+  const found = [...document.querySelectorAll('iframe')].map(look);
   document.querySelector('pre').textContent = JSON.stringify(found);
 });
 """
+
+
+class Opened(NamedTuple):
+  """A report as the browser has it.
+
+  Attributes:
+    frames: name -> what was found there.
+    log: of the browser.
+    pictures: name -> what it looks like. uint8 [height, width, 3].
+  """
+
+  frames: dict[str, dict[str, Any]]
+  log: str
+  pictures: dict[str, np.ndarray]
 
 
 @pytest.fixture(scope='module')
@@ -86,22 +116,66 @@ def browser() -> str:
 
 
 @pytest.fixture(scope='module')
+def made(browser: str, tmp_path_factory: pytest.TempPathFactory) -> Opened:
+  """The report that is made up."""
+  return _open(browser, _report(), 'made', tmp_path_factory.mktemp('browser'))
+
+
+@pytest.fixture(scope='module', params=['made', *filter(None, [_GIVEN])])
 def opened(
-  browser: str, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[list[dict[str, Any]], str]:
-  """What was found, in the light and in the dark, and the browser's log."""
-  folder = tmp_path_factory.mktemp('browser')
+  browser: str,
+  request: pytest.FixtureRequest,
+  tmp_path_factory: pytest.TempPathFactory,
+) -> Opened:
+  """Any report."""
+  if request.param == 'made':
+    return request.getfixturevalue('made')
+  text = pathlib.Path(request.param).read_text(encoding='utf-8')
+  return _open(browser, text, 'given', tmp_path_factory.mktemp('browser'))
+
+
+def _open(browser: str, text: str, name: str, folder: pathlib.Path) -> Opened:
   page = folder / 'page.html'
-  text = html.escape(_report())
-  page.write_text(_PAGE.format(report=text, script=_SCRIPT), encoding='utf-8')
-  done = subprocess.run(
+  frames = [
+    _FRAME.format(
+      width=width, colours=colours, height=_HEIGHT, report=html.escape(text)
+    )
+    for width, colours in _FRAMES.values()
+  ]
+  page.write_text(
+    _PAGE.format(frames=''.join(frames), script=_SCRIPT), encoding='utf-8'
+  )
+  total = sum(width for width, _ in _FRAMES.values())
+  picture = folder / 'picture.png'
+  _run(
+    browser, page, f'--window-size={total},{_HEIGHT}', f'--screenshot={picture}'
+  )
+  pixels = np.asarray(Image.open(picture).convert('RGB'))
+  edges = np.cumsum([width for width, _ in _FRAMES.values()])[:-1]
+  parts = np.split(pixels, edges, axis=1)
+  pictures = dict(zip(_FRAMES, parts, strict=True))
+  _keep(name, pictures)
+
+  done = _run(browser, page, '--dump-dom')
+  _, _, rest = done.stdout.rpartition('<pre>')
+  told, end, _ = rest.partition('</pre>')
+  assert told and end, done.stderr
+  found = json.loads(html.unescape(told))
+  return Opened(dict(zip(_FRAMES, found, strict=True)), done.stderr, pictures)
+
+
+def _run(
+  browser: str, page: pathlib.Path, *options: str
+) -> subprocess.CompletedProcess[str]:
+  return subprocess.run(
     [
       browser,
-      *('--headless', '--no-sandbox', '--disable-gpu', '--dump-dom'),
+      *('--headless', '--no-sandbox', '--disable-gpu', '--hide-scrollbars'),
       *('--disable-dev-shm-usage', '--enable-logging=stderr'),
       # Nothing outside is reached, whatever the page asks for.
       '--host-resolver-rules=MAP * ~NOTFOUND',
-      f'--user-data-dir={folder / "profile"}',
+      f'--user-data-dir={page.parent / "profile"}',
+      *options,
       page.as_uri(),
     ],
     capture_output=True,
@@ -109,10 +183,15 @@ def opened(
     check=True,
     timeout=60,
   )
-  _, _, rest = done.stdout.rpartition('<pre>')
-  told, end, _ = rest.partition('</pre>')
-  assert told and end, done.stderr
-  return json.loads(html.unescape(told)), done.stderr
+
+
+def _keep(name: str, pictures: dict[str, np.ndarray]) -> None:
+  """Where a person asked for them."""
+  if given := os.environ.get('MMJSD_SCREENSHOTS'):
+    folder = pathlib.Path(given)
+    folder.mkdir(parents=True, exist_ok=True)
+    for frame, pixels in pictures.items():
+      Image.fromarray(pixels).save(folder / f'{name}_{frame}.png')
 
 
 def _report() -> str:
@@ -136,30 +215,45 @@ def _report() -> str:
 
 
 def test_no_image_is_broken(opened):
-  for found in opened[0]:
-    assert len(found['images']) == 5
+  for found in opened.frames.values():
+    assert found['images']
     assert all(found['images'])
 
 
+def test_every_figure_is_on_the_page(made):
+  for found in made.frames.values():
+    assert len(found['images']) == 5
+
+
 def test_the_page_asks_no_server_and_the_console_is_silent(opened):
-  found, log = opened
-  assert [frame['asked'] for frame in found] == [[], []]
-  assert not [line for line in log.splitlines() if 'CONSOLE' in line]
+  assert [frame['asked'] for frame in opened.frames.values()] == [[]] * 4
+  assert not [line for line in opened.log.splitlines() if 'CONSOLE' in line]
 
 
-def test_a_phone_need_not_scroll_sideways(opened):
-  for found in opened[0]:
-    assert found['width'] == 390
-    assert found['scroll'] <= 390
+def test_nobody_need_scroll_sideways(opened):
+  for name, (width, _) in _FRAMES.items():
+    found = opened.frames[name]
+    assert found['width'] == width
+    assert found['scroll'] <= width
     assert found['too_wide'] == []
 
 
 def test_the_page_is_dark_where_that_is_preferred(opened):
-  light, dark = (map(_brightness, frame['colours']) for frame in opened[0])
-  text, behind = light
-  assert text < 50 < 250 < behind
-  text, behind = dark
-  assert behind < 50 < 200 < text
+  for name, (_, colours) in _FRAMES.items():
+    text, behind = map(_brightness, opened.frames[name]['colours'])
+    if colours == 'light':
+      assert text < 50 < 250 < behind
+    else:
+      assert behind < 50 < 200 < text
+
+
+def test_what_is_seen_is_what_the_page_says(opened):
+  """Words stand on a ground that is light or dark."""
+  for name, (width, colours) in _FRAMES.items():
+    pixels = opened.pictures[name]
+    assert pixels.shape[1] == width
+    assert len(np.unique(pixels)) > 50
+    assert (np.median(pixels) > 128) == (colours == 'light')
 
 
 def _brightness(colour: str) -> float:
@@ -169,8 +263,9 @@ def _brightness(colour: str) -> float:
 
 
 @pytest.mark.parametrize('column', ['numbers', 'errors', 'words'])
-def test_a_pressed_heading_sorts_its_table(opened, column):
-  (before, up, down, after), said = opened[0][0][column].values()
+def test_a_pressed_heading_sorts_its_table(made, column):
+  found = made.frames['phone_light'][column]
+  (before, up, down, after), said = found.values()
   key = str if column == 'words' else _number
   absent = [cell for cell in before if cell in ('-', 'missing')]
   there = sorted((cell for cell in before if cell not in absent), key=key)

@@ -141,3 +141,12 @@ def test_factors_fill_the_columns_of_a_class():
   found = {c.measure for c in comparisons.compare(points)}
   assert found == {'probe, all inputs', 'coherence, 1 input', 'log p(X)'}
   assert 'factors' not in sweep_page.table(_points(), 'beta').caption
+
+
+def test_what_no_run_measured_has_no_column():
+  points = _points()
+  for point in points:
+    del point.results['metrics']['quality']
+  columns = sweep_page.table(points, 'beta').columns
+  assert 'probe, 1 input' in columns
+  assert not [name for name in columns if name.startswith('quality')]

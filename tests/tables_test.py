@@ -245,3 +245,8 @@ def test_a_modality_without_a_judge_is_no_target(results):
   assert tables.mean_ceiling(results) == pytest.approx(
     np.mean(list(coherence['ceiling'].values()))
   )
+
+
+def test_an_empty_setting_is_seen():
+  table = tables.key_values({'a': '', 'b': {'c': None}, 'd': ()}, '')
+  assert table.rows == (('a', "''"), ('b.c', 'None'), ('d', '()'))

@@ -129,6 +129,20 @@ def test_what_is_generated_is_written_with_a_picture(
     assert picture.width > 4 * 3  # of the first part's examples
 
 
+def test_a_file_is_opened_to_check_it_and_to_read_it(
+  model, workdir, tmp_path, monkeypatch
+):
+  folder = _write_folder(tmp_path / 'in', _inputs())
+  opened = []
+  members = array_files._members
+  monkeypatch.setattr(
+    array_files, '_members', lambda *args: opened.append(0) or members(*args)
+  )
+  told = dict(given=f'word+gene={folder}', output=f'{tmp_path}/out.npz')
+  _use('generate', workdir, targets=['gene'], **told)
+  assert len(opened) == 2
+
+
 def test_samples_of_the_prior_can_be_given_again(
   model, workdir, tmp_path, few_rows
 ):

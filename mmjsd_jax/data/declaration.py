@@ -24,6 +24,15 @@ LIKELIHOODS = {
 KINDS = tuple(LIKELIHOODS)
 PARTIAL_ROWS = ('refuse', 'absent')
 SPLITS = ('train', 'test')
+_OF_SPLIT = re.compile(r'\{split\}|\{([^{}|]+)\|([^{}|]+)\}')
+_TFDS = 'tfds:'
+_TFDS_COPY = re.compile(
+  r'(?P<name>[A-Za-z]\w*)'
+  r'(/(?P<config>\w[\w.-]*))?'
+  r'(:(?P<version>\d+\.\d+\.\d+))?'
+  r'@(?P<split>\w.*)',
+  re.ASCII,
+)
 # Standard deviation of normal, scale of laplace; 0.75 is the papers'.
 _SCALES = {'normal': 1.0, 'laplace': 0.75}
 # Units of an MLP's layers, channels of the first convolution.
@@ -84,20 +93,55 @@ class ModalitySpec(NamedTuple):
     )
 
 
+class TfdsCopy(NamedTuple):
+  """Splits of a data set, as TFDS names them.
+
+  Attributes:
+    name: of the data set.
+    config: of its variants; '' where it has none.
+    version: '' is the newest.
+    split: such as 'train', 'train[:80%]' or 'train+validation'.
+  """
+
+  name: str
+  config: str
+  version: str
+  split: str
+
+
+def parse_tfds(file: str) -> TfdsCopy | None:
+  """What 'tfds:name[/config][:version]@split' says; None of other files.
+
+  Raises:
+    ValueError: it begins so and goes on otherwise.
+  """
+  if not file.startswith(_TFDS):
+    return None
+  found = _TFDS_COPY.fullmatch(file.removeprefix(_TFDS))
+  if found is None:
+    raise ValueError(
+      f"expected 'tfds:name[/config][:version]@split'; got {file!r}"
+    )
+  return TfdsCopy(**found.groupdict(default=''))
+
+
 class Source(NamedTuple):
-  """Where values come from: a column, columns or an array of a file.
+  """Where values come from: columns, features or an array of a file.
 
   Attributes:
     file: .csv, .csv.gz, .parquet, .npz or .npy, in `config.data.dir`; or a
-      folder with one .npy for each example, named by its id. '{split}' in it
-      stands for 'train' and 'test', a file each.
-    key: the column of a table or array of an .npz that has the values. '' is
-      of vectors from a table all columns that are not named otherwise, and of
-      an .npz the array that has the modality's name.
-    columns: of a table, those of a vector; () goes by `key`.
-    present: the column or array that says of which rows there are values, as
-      booleans or 0 and 1; '' is of all but those that are NaN or empty.
-    splits: in which splits there is such a file, where its name has '{split}'.
+      folder with one .npy for each example, named by its id; or what
+      `parse_tfds` takes, of a data set that TFDS has prepared. '{split}' in it
+      stands for 'train' and 'test', a file each; '{a|b}' for a and b likewise.
+    key: the column of a table, array of an .npz or feature of TFDS ('a/b' where
+      they are nested) that has the values. '' is of vectors from a table all
+      columns that are not named otherwise, and else what has the modality's
+      name.
+    columns: of a table or TFDS, those of a vector; () goes by `key`.
+    present: the column, array or feature that says of which rows there are
+      values, as booleans or 0 and 1; '' is of all but those that are NaN or
+      empty.
+    splits: in which splits there is such a file, where its name tells them.
     rows_of: the modality whose rows those of a file without ids are.
   """
 
@@ -107,6 +151,18 @@ class Source(NamedTuple):
   present: str = ''
   splits: tuple[str, ...] = SPLITS
   rows_of: str = ''
+
+  @property
+  def is_by_split(self) -> bool:
+    """Whether every split has a file of its own."""
+    return _OF_SPLIT.search(self.file) is not None
+
+  def of_split(self, split: str) -> str:
+    """The file of one of SPLITS; with '' the one that they share."""
+    if not split:
+      return self.file
+    number = SPLITS.index(split) + 1
+    return _OF_SPLIT.sub(lambda found: found[number] or split, self.file)
 
 
 class Declared(NamedTuple):
@@ -146,7 +202,7 @@ class Declaration(NamedTuple):
   @property
   def is_by_split(self) -> bool:
     """Whether every split has files of its own."""
-    return '{split}' in self.modalities[0].source.file
+    return self.modalities[0].source.is_by_split
 
   def to_json(self) -> str:
     """As it stands in `config.data.declaration`; defaults are left out.
@@ -350,8 +406,9 @@ def _check_source(
   what: str, source: Source, names: Sequence[str], by_split: bool
 ) -> None:
   _require(bool(source.file), f'file of {what}', 'a path', source.file)
+  _check_tfds(what, source)
   _require(
-    ('{split}' in source.file) == by_split,
+    source.is_by_split == by_split,
     f'file of {what}',
     "with '{split}' in its name, or none of the files so",
     source.file,
@@ -376,6 +433,14 @@ def _check_source(
     f'one of {tuple(names)}',
     source.rows_of,
   )
+
+
+def _check_tfds(what: str, source: Source) -> None:
+  try:
+    for split in SPLITS:
+      parse_tfds(source.of_split(split))
+  except ValueError as error:
+    raise ValueError(f'file of {what}: {error}') from None
 
 
 def _value(kind: Any, value: Any, place: str) -> Any:

@@ -1,4 +1,4 @@
-"""Users' files as a data set: tables, .npz, .npy and folders of .npy.
+"""Users' files as a data set: tables, .npz, .npy, folders of .npy, and TFDS.
 
 No file can run code: pickles are not read. Rows are counted from 0, in a table
 from the first below its header.
@@ -14,13 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from mmjsd_jax.data import custom
+from mmjsd_jax.data import custom, tfds_columns, tfds_source
 from mmjsd_jax.data.custom import Items
 from mmjsd_jax.data.dataset import Dataset
 from mmjsd_jax.data.declaration import (
   SPLITS,
   Declaration,
   Source,
+  TfdsCopy,
+  parse_tfds,
 )
 
 # No modality has a blank in its name.
@@ -36,7 +38,8 @@ def load(
   Args:
     declaration: valid.
     directory: that files lie in, unless their paths are absolute; '' is the
-      folder MMJSD_DATA_DIR or, without it, the current one.
+      folder MMJSD_DATA_DIR or, without it, the current one. What TFDS prepared
+      is looked for there, and then where TFDS has its data sets.
     seed: of the draw of the test part, where no split is declared.
 
   Raises:
@@ -181,8 +184,11 @@ def _read(
   root: pathlib.Path,
   split: str,
 ) -> Items:
-  path = root / source.file.replace('{split}', split)
+  file = source.of_split(split)
   by_id = '' if source.rows_of else declaration.id
+  if copy := parse_tfds(file):
+    return _read_tfds(copy, name, kind, source, by_id, root)
+  path = root / file
   if not path.exists():
     raise FileNotFoundError(f'{name}: {path} is missing')
   if path.is_dir():
@@ -253,6 +259,41 @@ def _mask(path: pathlib.Path, values: np.ndarray) -> np.ndarray:
       f' {values.dtype}'
     )
   return values.astype(bool)
+
+
+# --- data sets of TFDS --------------------------------------------------------
+
+
+def _read_tfds(
+  copy: TfdsCopy,
+  name: str,
+  kind: str,
+  source: Source,
+  by_id: str,
+  root: pathlib.Path,
+) -> Items:
+  columns = source.columns or (source.key or name,)
+  folder, arrays = tfds_columns.read(
+    copy,
+    [*columns, *filter(None, (by_id, source.present))],
+    dict.fromkeys((root, tfds_source.root_of(''))),
+  )
+  values = arrays[columns[0]]
+  if source.columns or (kind == 'vector' and values.ndim == 1):
+    for key in columns:
+      if arrays[key].ndim != 1:
+        raise ValueError(
+          f'{folder}: expected one number in the column {key!r}; got'
+          f' {arrays[key].shape[1:]}'
+        )
+    values = np.stack([arrays[key] for key in columns], axis=1)
+  return Items(
+    values,
+    arrays[by_id] if by_id else None,
+    _mask(folder, arrays[source.present]) if source.present else None,
+    source.columns,
+    f'{copy.name}',
+  )
 
 
 # --- tables -------------------------------------------------------------------

@@ -17,6 +17,10 @@ from mmjsd_jax import files
 
 _Read = TypeVar('_Read')
 _PROBE_SECONDS = 5.0
+TFRECORD_HINT = (
+  'the copy there is in TFRecord files, which only TensorFlow reads: prepare it'
+  " with file_format='array_record'"
+)
 
 
 class TfdsSource(NamedTuple):
@@ -70,11 +74,8 @@ class TfdsSource(NamedTuple):
     """
     if not self.has_copy(root) and not allow_download:
       hint = 'allow the download to fetch it'
-      if any((root / self.name).glob('*/*.tfrecord*')):
-        hint = (
-          'the copy there is in TFRecord files, which only TensorFlow reads:'
-          " prepare it with file_format='array_record'"
-        )
+      if any(map(is_tfrecord, (root / self.name).glob('*'))):
+        hint = TFRECORD_HINT
       raise FileNotFoundError(
         f'{self.title} not found; looked for {self.place(root)}; {hint}'
       )
@@ -163,6 +164,13 @@ def _check_features(path: pathlib.Path) -> None:
         raise ValueError(f'{path.name} names {node!r}, which is not of TFDS')
 
 
+def is_tfrecord(folder: pathlib.Path) -> bool:
+  """Whether a copy is in files that only TensorFlow reads."""
+  return not any(folder.glob('*.array_record*')) and any(
+    folder.glob('*.tfrecord*')
+  )
+
+
 def root_of(directory: str | os.PathLike[str]) -> pathlib.Path:
   """`directory`; for '' what TFDS takes by default, told without importing it.
 
@@ -176,10 +184,10 @@ def root_of(directory: str | os.PathLike[str]) -> pathlib.Path:
 
 
 def import_tfds(title: str) -> Any:
-  """The module, which takes a second to load, for the data set `title`.
+  """The module tensorflow_datasets, to read the data set `title`.
 
   Raises:
-    ModuleNotFoundError: it is missing, or a package that it needs.
+    ModuleNotFoundError: it, or what it needs, is missing.
   """
   try:
     # TFDS needs the first without declaring it, and says so only deep inside.
