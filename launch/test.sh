@@ -2,6 +2,7 @@
 # Makes the environment if need be, then runs the checks:
 #
 #   launch/test.sh                       ruff, mypy, shellcheck, docs, all tests
+#   launch/test.sh --checks              the same without the tests
 #   launch/test.sh tests/model_test.py   pytest only, with these arguments
 #
 # See launch/environment.sh for the environment variables. The tests that need
@@ -13,11 +14,11 @@ source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 make_environment
 cd "$root"
 python="$venv/bin/python"
-if [[ $# == 0 ]]; then
+if [[ $# == 0 || "$*" == --checks ]]; then
   "$python" -m ruff check
   "$python" -m ruff format --check
   "$python" -m mypy
   "$venv/bin/shellcheck" launch/*.sh benchmarks/*.sh .ci/run
   "$python" -m mkdocs build --strict
 fi
-exec "$python" -m pytest "$@"
+[[ "$*" == --checks ]] || exec "$python" -m pytest "$@"

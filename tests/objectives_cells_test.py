@@ -60,20 +60,19 @@ def compile_cells(objectives, experts, world):
   """
 
   def all_cells(key, experts, world, present):
-    def totals(experts, w):
+    def total(objective, experts, w):
       changed = world._replace(w=w)
-      values = jnp.stack(
-        [
-          elbo_fn(objective)(key, experts, changed, present).objective
-          for objective in objectives
-        ]
-      )
-      return values.sum(1), values
+      terms = elbo_fn(objective)(key, experts, changed, present)
+      return terms.objective.sum(), terms.objective
 
-    gradients, values = jax.jacrev(totals, argnums=(0, 1), has_aux=True)(
-      experts, world.w
-    )
-    return values, *gradients
+    found = []
+    for objective in objectives:
+      gradient_fn = jax.grad(
+        functools.partial(total, objective), argnums=(0, 1), has_aux=True
+      )
+      gradients, values = gradient_fn(experts, world.w)
+      found.append((values, *gradients))
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *found)
 
   with pytest.MonkeyPatch.context() as patch:
     fix_noise(patch, NOISE)
