@@ -121,7 +121,32 @@ def test_a_step_moves_statistics_a_tenth_towards_its_batch(tmp_path):
     assert_close(found, expected)
 
 
-def test_statistics_have_no_gradient_and_no_moments(trained):
+class Centred(nn.Module):
+  """Goes by what ran before, in training too."""
+
+  @nn.compact
+  def __call__(self, x, *, train, mask=None):
+    running = self.variable('batch_stats', 'mean', jnp.zeros, x.shape[-1:])
+    centred = x - running.value.reshape(1, -1)
+    if train:
+      running.value = x.mean(0)
+    return nn.Dense(2)(centred)
+
+
+def test_no_gradient_goes_to_running_statistics():
+  x, network = jnp.array([[1.0, 3.0], [2.0, 5.0]]), Centred()
+  params = networks.init(network, jax.random.key(0), x)
+
+  def loss(params):
+    y, statistics = networks.train(network, params, jax.random.key(0), x)
+    return jnp.sum(y), statistics
+
+  grads, statistics = jax.grad(loss, has_aux=True)(params)
+  np.testing.assert_array_equal(grads['batch_stats']['mean'], 0)
+  np.testing.assert_array_equal(statistics['mean'], [1.5, 4])
+
+
+def test_statistics_have_no_moments(trained):
   for moments in ('mu', 'nu'):
     for leaf in jax.tree.leaves(
       statistics_of(optax.tree.get(trained.opt_state, moments))

@@ -101,7 +101,7 @@ def test_unknown_key_is_refused():
     (
       'data.name',
       'polymnits',
-      "one of ('polymnist', 'mnist_svhn_text', 'dsprites_text', ",
+      "one of ('polymnist', 'mnist_svhn_text', 'celeba', ",
     ),
     ('data.digits', 'minst', "one of ('auto', 'mnist', "),
     ('data.modalities', ('m0', 'm5'), "names of ('m0', 'm1', "),

@@ -102,6 +102,69 @@ def text(latent_dim):
   return Encoder(encoder, 128, latent_dim), decoder
 
 
+class Residual(nn.Module):
+  """2 times a shortcut plus 0.3 times a branch, of images or sequences."""
+
+  def __init__(self, dims, num_in, num_out, stride, padding, *, up=False):
+    super().__init__()
+    conv = getattr(nn, f'Conv{"Transpose" * up}{dims}d')
+    norm = getattr(nn, f'BatchNorm{dims}d')
+    drop = {1: nn.Dropout, 2: nn.Dropout2d}[dims]
+    has_bias = dims == 1
+    self.branch = nn.Sequential(
+      norm(num_in),
+      nn.ReLU(),
+      conv(num_in, num_in, 1, bias=has_bias),
+      drop(0.5),
+      norm(num_in),
+      nn.ReLU(),
+      conv(num_in, num_out, 4, stride, padding, bias=has_bias),
+      drop(0.5),
+    )
+    self.shortcut = nn.Sequential(
+      conv(num_in, num_out, 4, stride, padding), norm(num_out)
+    )
+
+  def forward(self, x):
+    """Of x [B, C, ...]."""
+    return 2 * self.shortcut(x) + 0.3 * self.branch(x)
+
+
+def residual(latent_dim, dims, first, channels, last):
+  """CelebA's networks: blocks from `first` down to one position, and back."""
+  pairs = list(itertools.pairwise(channels))
+  paddings = [1] * (len(pairs) - 1) + [0]
+  down = [
+    Residual(dims, *pair, 2, padding)
+    for pair, padding in zip(pairs, paddings, strict=True)
+  ]
+  up = [
+    Residual(dims, num_out, num_in, 1 if padding == 0 else 2, padding, up=True)
+    for (num_in, num_out), padding in zip(pairs, paddings, strict=True)
+  ]
+  decoder = nn.Sequential(
+    nn.Linear(latent_dim, channels[-1]),
+    nn.Unflatten(1, (channels[-1], *[1] * dims)),
+    *reversed(up),
+    last,
+  )
+  body = nn.Sequential(first, *down, nn.Flatten())
+  return Encoder(body, channels[-1], latent_dim), decoder
+
+
+def celeba_image(latent_dim):
+  first = nn.Conv2d(3, 128, 3, 2, 1, bias=False)
+  last = nn.ConvTranspose2d(128, 3, 3, 2, 1, 1)
+  return residual(latent_dim, 2, first, (128, 256, 384, 512, 640), last)
+
+
+def celeba_text(latent_dim):
+  first = nn.Conv1d(71, 128, 4, 2, 1)
+  last = nn.ConvTranspose1d(128, 71, 4, 2, 1)
+  channels = (128, 256, 384, 512, 640, 640, 640)
+  return residual(latent_dim, 1, first, channels, last)
+
+
 # Data set -> latents, and of every modality: networks, shape, weight.
 DATASETS = {
   'polymnist': (512, [(polymnist, (3, 28, 28), 1.0)] * 5),
@@ -112,6 +175,11 @@ DATASETS = {
       (svhn, (3, 32, 32), 1.0),
       (text, (8,), 3072 / 8),
     ],
+  ),
+  # The latents of a modality alone, 32, are among those that are shared here.
+  'celeba': (
+    64,
+    [(celeba_image, (3, 64, 64), 1.0), (celeba_text, (256,), 48.0)],
   ),
 }
 
@@ -327,7 +395,7 @@ def main():
   parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
   parser.add_argument('--dataset', choices=DATASETS, required=True)
   parser.add_argument('--preset', required=True)
-  parser.add_argument('--batch_size', type=int, required=True)
+  parser.add_argument('--batch-size', type=int, required=True)
   parser.add_argument(
     '--rival', choices=('eager', 'compiled', 'multivae'), required=True
   )
