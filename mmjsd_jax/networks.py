@@ -122,7 +122,7 @@ def num_parameters(params: Any) -> int:
   )
 
 
-def _evaluating(network: nn.Module) -> dict[str, bool]:
+def _evaluating(network: nn.Module) -> dict[str, Any]:
   return {'train': False} if takes_train(network) else {}
 
 

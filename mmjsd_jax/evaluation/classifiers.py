@@ -28,7 +28,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from mmjsd_jax import files
+from mmjsd_jax import files, networks
 from mmjsd_jax.data.dataset import Dataset, Split
 from mmjsd_jax.data.text import ALPHABET
 from mmjsd_jax.evaluation import classifier_cache, classifier_outputs
@@ -306,7 +306,7 @@ def _train(
   statistics = params.pop('batch_stats', {})
   state = (params, statistics, optimizer.init(params))
   params, statistics, _ = jax.lax.fori_loop(0, num_steps, step, state)
-  return _join(params, statistics)
+  return networks.join(params, statistics)
 
 
 @functools.partial(jax.jit, static_argnames='counts')
@@ -342,8 +342,6 @@ def _init(
   key = jax.random.key(0) if key is None else key
   x = jnp.zeros((1, *task.shape), jnp.float32)
   variables = network.init(key, x, train=False)
-  return _join(variables['params'], variables.get('batch_stats', {}))
-
-
-def _join(params: Params, statistics: Params) -> Params:
-  return {**params, 'batch_stats': statistics} if statistics else dict(params)
+  return networks.join(
+    variables['params'], variables.get(networks.STATISTICS, {})
+  )

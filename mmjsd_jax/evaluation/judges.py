@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from mmjsd_jax import networks
 from mmjsd_jax.evaluation.classifier_cache import Classifiers, Params
 from mmjsd_jax.evaluation.classifier_tasks import task_of
 from mmjsd_jax.evaluation.coherence import Judges
@@ -30,7 +31,7 @@ def predict(params: Params, x: jax.Array) -> jax.Array:
     x: images in [0, 1] or one-hot text; see `classifier_tasks`. Shape [B, ...].
   """
   network = _network(params, x)
-  return jnp.asarray(network.apply(_variables(params), x, train=False))
+  return jnp.asarray(network.apply(networks.split(params), x, train=False))
 
 
 def predict_as_released(
@@ -41,11 +42,11 @@ def predict_as_released(
   All dropouts are at 0.5, and batches are normalised by their own statistics.
   """
   logits, _ = _network(params, x).apply(
-    _variables(params),
+    networks.split(params),
     x,
     train=True,
     rngs={'dropout': key},
-    mutable=['batch_stats'],
+    mutable=[networks.STATISTICS],
   )
   return jnp.asarray(logits)
 
@@ -159,8 +160,3 @@ def _logits_as_released(
 def _network(params: Params, x: jax.Array) -> nn.Module:
   """The authors' network of these weights for such data."""
   return task_of(x.shape[1:]).network(params['logits']['bias'].shape[-1])
-
-
-def _variables(params: Params) -> dict[str, Params]:
-  layers = {k: v for k, v in params.items() if k != 'batch_stats'}
-  return {'params': layers, 'batch_stats': params.get('batch_stats', {})}
