@@ -201,6 +201,7 @@ _TASKS = (
     text.to_float,
     one_hot,
     probabilities,
+    min_steps=1000,
   ),
   Task(
     (64, 64, 1),
