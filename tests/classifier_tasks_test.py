@@ -45,6 +45,16 @@ def test_shape_tells_the_network(shape, network):
   assert found.shape == (2, 5)
 
 
+def test_parameters_are_as_many_as_the_docstring_says():
+  variables = jax.eval_shape(
+    lambda: SpriteClassifier().init(
+      jax.random.key(0), jnp.zeros((1, 64, 64, 1)), train=False
+    )
+  )
+  sizes = [leaf.size for leaf in jax.tree.leaves(variables['params'])]
+  assert sum(sizes) == 383_059
+
+
 def test_unknown_shape_is_named_with_the_known():
   with pytest.raises(ValueError, match=r'\(28, 28, 1\).*got \(64, 60, 3\)'):
     classifier_tasks.task_of((64, 60, 3))

@@ -495,6 +495,19 @@ def test_items_without_a_class_or_that_fill_a_gap_are_not_learned(triple_set):
   )
 
 
+def test_items_of_a_table_have_the_factors_of_their_tuples(triple_set):
+  factors = (Factor('word', ('one', 'two')), Factor('odd', ('no', 'yes')))
+  labels = triple_set.train.labels
+  split = triple_set.train._replace(
+    labels=0 * labels - 1,
+    factors=np.stack([labels, 1 - labels], axis=1).astype(np.uint8),
+  )
+  dataset = triple_set._replace(num_classes=0, factors=factors)
+  items, classes = classifiers._labelled_items(dataset, split, 'text')
+  np.testing.assert_array_equal(items, split.inputs['text'])
+  np.testing.assert_array_equal(classes, [[0, 1], [1, 0]])
+
+
 def test_an_item_of_several_classes_is_refused(triple_set, tmp_path):
   labels = triple_set.train.labels.copy()
   labels[0] = 1 - labels[0]

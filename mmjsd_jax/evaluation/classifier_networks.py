@@ -108,9 +108,10 @@ class SvhnClassifier(nn.Module):
 class SpriteClassifier(nn.Module):
   """Of dSprites: images [B, 64, 64, 1] in [0, 1].
 
-  Ours: mmJSD's workshop paper does not say what its own was. 382,675 parameters
+  Ours: mmJSD's workshop paper does not say what its own was. 383,059 parameters
   for the 19 logits of five factors. No pooling, since it reads positions and
-  scales, and no invariance is wanted.
+  scales, and no invariance is wanted. On 18,000 images it reads positions
+  after 400 steps (1.00), scales in part (0.44) and no shapes yet (0.34).
 
   Attributes:
     num_classes: logits.
@@ -130,7 +131,7 @@ class SpriteClassifier(nn.Module):
       x = nn.Dropout(
         self.channel_dropout, broadcast_dims=(1, 2), deterministic=not train
       )(x)
-      x = nn.relu(x)
+      x = nn.relu(_batch_norm(train)(x))
     x = x.reshape(x.shape[0], -1)
     x = nn.relu(Dense(256, name='hidden')(x))
     x = nn.Dropout(self.dropout, deterministic=not train)(x)

@@ -36,10 +36,10 @@ def counts_of(factors: Sequence[Factor]) -> tuple[int, ...]:
 
 
 def targets(dataset: Dataset, split: Split) -> np.ndarray:
-  """Classes in these factors, -1 where unknown. Integers [N, F]."""
+  """Classes in these factors, -1 where unknown. int32 [N, F]."""
   if dataset.num_classes or split.factors is None:
     return split.labels[:, None]
-  return split.factors
+  return split.factors.astype(np.int32)
 
 
 def by_factor(logits: jax.Array, counts: tuple[int, ...]) -> jax.Array:

@@ -201,6 +201,7 @@ _TASKS = (
     text.to_float,
     one_hot,
     probabilities,
+    min_steps=1000,
   ),
   Task(
     (64, 64, 1),
@@ -209,6 +210,7 @@ _TASKS = (
     pixels_to_float,
     _unchanged,
     _unchanged,
+    min_steps=3000,
   ),
   Task(
     (64,),

@@ -10,7 +10,11 @@ rate that rises to six times the usual 1e-3 and falls to zero. On PolyMNIST of
 gives 0.95. On the first 4,434 training and 1,354 test digits of SVHN it gives
 0.88 (0.80 without shifts and inversion), 0.98 on as many of MNIST, and 1.00 on
 text, in 100 s of CPU time for the three together. Held to the architecture's
-own dropout, SVHN stays at 0.64.
+own dropout, SVHN stays at 0.64. CelebA's are a quarter as wide as the authors',
+and a step takes at most 1.2 s of CPU time for images and 0.2 s for text. On
+5,000 pictures of it, 40 steps bring images to a mean average precision of 0.48,
+300 bring text to 0.78, where the prevalence is 0.23; the default is 500 and
+1,000 at least.
 """
 
 import functools
