@@ -29,6 +29,12 @@ _ABOUT = {
   'prevalence, its share.',
 }
 
+_RELEASED = (
+  "By the authors' released code, for comparison with their papers only: "
+  'latents as they are, average precision of hard predictions by probes, '
+  'classifiers in training mode, means over batches of 256. '
+)
+
 
 class Section(NamedTuple):
   """A heading of the report, and what stands below it.
@@ -54,12 +60,17 @@ def sections(results: Results) -> list[Section]:
   block = get(results, 'metrics', 'factors')
   if not block:
     return []
-  found = _sections(block, '')
+  found = _sections(block)
   if released := get(block, 'as_released'):
     kept = ('names', 'metric', 'prevalence', 'num_without_positives')
-    found += _sections(
-      {**{key: block.get(key) for key in kept}, **released}, ', as released'
-    )
+    theirs = {key: block.get(key) for key in kept} | released
+    found += [
+      section._replace(
+        title=f'{section.title}, as released',
+        means=section.means._replace(caption=_RELEASED + section.means.caption),
+      )
+      for section in _sections(theirs)
+    ]
   return found
 
 
@@ -118,14 +129,14 @@ def measure(results: Results) -> str:
   return (get(results, 'metrics', 'factors', 'metric') or '').replace('_', ' ')
 
 
-def _sections(block: Any, suffix: str) -> list[Section]:
+def _sections(block: Any) -> list[Section]:
   made = {
     'probe': ('From latents', _probe, _probe_factors),
     'generated': ('From what is generated', _generated, _generated_factors),
   }
   is_long = len(block['names']) > _MAX_COLUMNS
   return [
-    Section(title + suffix, means_fn(block), factors_fn(block), is_long)
+    Section(title, means_fn(block), factors_fn(block), is_long)
     for key, (title, means_fn, factors_fn) in made.items()
     if get(block, key)
   ]

@@ -188,14 +188,17 @@ def render(
     quality=quality_tables.by_size(results),
     quality_pairs=quality_tables.of_pairs(results),
     readings=(
-      (tables.readings(results), tables.readings_pairs(results))
+      (
+        _without_class(tables.readings(results), results),
+        tables.readings_pairs(results),
+      )
       if get(results, 'metrics', 'readings')
       else None
     ),
     published=_published(results),
     paper_tables=_paper_tables(results),
     as_released=(
-      tables.as_released(results)
+      _without_class(tables.as_released(results), results)
       if get(results, 'metrics', 'as_released')
       else None
     ),
@@ -269,6 +272,19 @@ def _cards(results: Results) -> list[Card]:
 def _replaced(results: Results) -> tuple[str, ...]:
   """The metrics of a class, where factors are measured in its place."""
   return ('probe', 'coherence') if get(results, 'metrics', 'factors') else ()
+
+
+def _without_class(table: Table, results: Results) -> Table:
+  """Without the columns of a class, where there are factors in its place."""
+  kept = [
+    index
+    for index, column in enumerate(table.columns)
+    if not column.startswith(_replaced(results))
+  ]
+  return table._replace(
+    columns=tuple(table.columns[index] for index in kept),
+    rows=tuple(tuple(row[index] for index in kept) for row in table.rows),
+  )
 
 
 def _factor_cards(results: Results) -> list[Card]:

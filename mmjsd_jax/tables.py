@@ -484,8 +484,9 @@ def as_released(results: Results) -> Table:
   ]
   joint = share(get(coherence, 'joint'), get(coherence, 'joint_standard_error'))
   return Table(
-    "The same model measured as the authors' released code does. Joint "
-    f'coherence: {joint}. Log-likelihood with '
+    "The same model measured as the authors' released code does."
+    + (f' Joint coherence: {joint}.' if coherence else '')
+    + ' Log-likelihood with '
     f'K = {count(get(likelihood, "num_importance_samples"))}, '
     f'{count(get(likelihood, "num_examples"))} test examples.',
     (

@@ -310,6 +310,12 @@ def test_factors_take_the_place_of_a_class():
   sprites = report.render(factor_world.make_run('dsprites_text'), {})
   assert 'mmJSD, workshop, Table 1b' in sprites
   assert 'have no positive' not in sprites
+  run['metrics']['as_released'] = {'log_likelihood': {'by_size': {'1': -7.25}}}
+  run['metrics']['readings'] = {'mixture': {'log_likelihood': {}}}
+  text = report.render(run, {})
+  assert 'id="readings"' in text and '-7.2' in _Page(text).cells
+  assert 'Joint coherence' not in text.partition('id="definitions"')[0]
+  assert 'coherence' not in _Page(text).cells
 
 
 def _details(text: str) -> list[str]:
