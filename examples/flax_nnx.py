@@ -87,7 +87,8 @@ def main(preset='mopoe', num_steps=2000):
     if step % max(num_steps // 10, 1) == 0 or step == num_steps - 1:
       print(f'step {step}: loss {loss:.1f} nats')
 
-  lower = model.lower_from_upper(jax.random.key(0), unseen)
+  generate = nnx.jit(MultimodalVae.lower_from_upper)
+  lower = generate(model, jax.random.key(0), unseen)
   error = jnp.mean((lower - unseen[1]) ** 2)
   spread = jnp.mean((seen[1].mean(axis=0) - unseen[1]) ** 2)
   print(f'lower from upper halves: error {error:.3f}, of the mean {spread:.3f}')

@@ -4,6 +4,7 @@ import pathlib
 import re
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 from train_world import mesh_of
@@ -26,13 +27,23 @@ def test_python_examples_run():
     exec(compile(example, 'a page', 'exec'), {})
 
 
+@pytest.fixture
+def fast_to_compile(monkeypatch):
+  """A third of the time, which is nearly all that these tests take."""
+  for module in (job, run):
+    monkeypatch.setattr(module, 'make_mesh', lambda: mesh_of(1))
+  jax.config.update('jax_disable_most_optimizations', True)
+  yield
+  jax.config.update('jax_disable_most_optimizations', False)
+
+
 @pytest.mark.whole
 @pytest.mark.parametrize(
   ('name', 'folder', 'shape'),
   [('omics', 'omics/breast_tcga', (70, 8)), ('six_views', 'mfeat', (2000, 8))],
 )
 def test_own_files_become_latents_in_few_lines(
-  data_dir, tmp_path, monkeypatch, name, folder, shape
+  data_dir, tmp_path, monkeypatch, fast_to_compile, name, folder, shape
 ):
   if not (data_dir / folder).is_dir():
     pytest.skip(f'{data_dir} has no folder {folder}.')
@@ -43,8 +54,6 @@ def test_own_files_become_latents_in_few_lines(
   assert num_found == 1
   monkeypatch.chdir(tmp_path)
   (tmp_path / pathlib.Path(folder).name).symlink_to(data_dir / folder)
-  for module in (job, run):
-    monkeypatch.setattr(module, 'make_mesh', lambda: mesh_of(1))
   found: dict[str, Any] = {}
   exec(compile(code, 'README.md', 'exec'), found)
   assert found['latents'].shape == shape
