@@ -122,11 +122,13 @@ def resident(split, tmp_path_factory):
   return run(tmp_path_factory.mktemp('resident'), split)
 
 
+@pytest.mark.exact
 @pytest.mark.usefixtures('small_blocks')
 def test_streamed_training_is_bit_equal_to_resident(resident, folder, tmp_path):
   assert_bit_equal(run(tmp_path, streamed(folder)), resident)
 
 
+@pytest.mark.exact
 @pytest.mark.usefixtures('small_blocks')
 def test_so_it_is_on_eight_devices(split, folder, tmp_path):
   resident = run(tmp_path / 'resident', split, num_devices=8)
@@ -134,6 +136,7 @@ def test_so_it_is_on_eight_devices(split, folder, tmp_path):
   assert_bit_equal(found, resident)
 
 
+@pytest.mark.exact
 @pytest.mark.usefixtures('small_blocks')
 def test_a_stopped_run_goes_on_in_the_middle_of_epoch_and_block(
   resident, folder, tmp_path, monkeypatch

@@ -1,5 +1,6 @@
 """Settings and fixtures that all tests share."""
 
+import gc
 import os
 import pathlib
 
@@ -35,6 +36,12 @@ hypothesis.settings.register_profile(
   database=None,
 )
 hypothesis.settings.load_profile('mmjsd_jax')
+
+
+def pytest_collection_finish() -> None:
+  """What has been imported stays; no collection need go through it again."""
+  gc.collect()
+  gc.freeze()
 
 
 @pytest.fixture(scope='session', autouse=True)
