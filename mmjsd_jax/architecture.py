@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from mmjsd_jax import likelihoods, networks
-from mmjsd_jax.data import dsprites_text
+from mmjsd_jax.data import attribute_text, dsprites_text
 from mmjsd_jax.data.declaration import ModalitySpec
 from mmjsd_jax.modalities import (
   celeba_image,
@@ -173,6 +173,7 @@ def _celeba(
       celeba_text.Decoder(width=width, as_released=text_as_released),
       text.to_float,
       likelihoods.one_hot_categorical,
+      filler=attribute_text.FILLER,
     )
   return _image(
     name,
