@@ -4,7 +4,11 @@ Those of Sutter et al. 2020 (mmJSD), as their code has them; MoPoE has the same.
 B batch, N positions, C channels.
 """
 
+import math
+
 import jax
+import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from mmjsd_jax.modalities.layers import Conv, ConvTranspose
@@ -65,20 +69,34 @@ class ResidualBlock(nn.Module):
     def normalise(x: jax.Array, name: str) -> jax.Array:
       return BatchNorm(name=name)(x, train=train, mask=mask)
 
-    def drop(x: jax.Array) -> jax.Array:
-      return nn.Dropout(
-        self.dropout,
-        broadcast_dims=(1, 2) if is_image else (),
-        deterministic=not train,
-      )(x)
-
-    y = nn.relu(normalise(x, 'norm_in'))
-    y = drop(
-      Conv(
-        x.shape[-1], 1, use_bias=not is_image, backend=self.backend, name='mix'
-      )(y)
-    )
-    y = nn.relu(normalise(y, 'norm_mixed'))
-    y = drop(resize('resize', use_bias=not is_image)(y))
     shortcut = normalise(resize('shortcut', True)(x), 'norm_shortcut')
+    gain_mixed, gain_resized = self._gains(train, x, shortcut)
+    mix = Conv(
+      x.shape[-1], 1, use_bias=not is_image, backend=self.backend, name='mix'
+    )
+    y = gain_mixed * mix(nn.relu(normalise(x, 'norm_in')))
+    y = nn.relu(normalise(y, 'norm_mixed'))
+    y = gain_resized * resize('resize', use_bias=not is_image)(y)
     return _SHORTCUT * shortcut + _BRANCH * y
+
+  def _gains(self, train: bool, *like: jax.Array) -> list[jax.Array | float]:
+    """What dropout multiplies arrays of such shapes by.
+
+    Of one draw: to compile two takes as long as all else in a block.
+    """
+    if not train or not self.dropout:
+      return [1.0] * len(like)
+    shapes = [
+      (len(x), 1, 1, x.shape[-1]) if x.ndim == 4 else x.shape for x in like
+    ]
+    sizes = [math.prod(shape) for shape in shapes]
+    kept = jax.random.bernoulli(
+      self.make_rng('dropout'), 1 - self.dropout, (sum(sizes),)
+    )
+    gains = kept.astype(like[0].dtype) / (1 - self.dropout)
+    return [
+      part.reshape(shape)
+      for part, shape in zip(
+        jnp.split(gains, np.cumsum(sizes)[:-1]), shapes, strict=True
+      )
+    ]
