@@ -17,6 +17,6 @@ def test_one_modality_agrees_with_itself_and_that_is_not_told(
     'joint_chance': 10.0 ** (1 - num_judged),
   }
   with caplog.at_level(logging.INFO):
-    results._tell({'coherence': coherence})
+    results._tell({'metrics': {'coherence': coherence}})
   assert 'conditional coherence by number of inputs: 1: 0.500' in caplog.text
   assert ('joint coherence' in caplog.text) == (num_judged > 1)

@@ -12,6 +12,7 @@ is in the order height, width, channel; theirs begins with the channel.
 """
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 
 from mmjsd_jax.modalities import celeba_image, celeba_text
@@ -108,15 +109,14 @@ class SvhnClassifier(nn.Module):
 class SpriteClassifier(nn.Module):
   """Of dSprites: images [B, 64, 64, 1] in [0, 1].
 
-  Ours: mmJSD's workshop paper does not say what its own was. 383,059 parameters
-  for the 19 logits of five factors. No pooling, since it reads positions and
-  scales, and no invariance is wanted. On 18,000 images it reads positions
-  after 400 steps (1.00), scales in part (0.44) and no shapes yet (0.34).
+  Ours: mmJSD's workshop paper does not say what its own was. 575,861 parameters
+  for the 19 logits of five factors. It looks at the sprite wherever it lies, 32
+  pixels around the centre of what is white, and is told where that is.
 
   Attributes:
     num_classes: logits.
-    channel_dropout: rate at which whole channels are dropped.
-    dropout: rate among the 256 features.
+    channel_dropout: of no effect; no convolution is followed by dropout.
+    dropout: rate among the 128 features.
   """
 
   num_classes: int = 19
@@ -125,17 +125,34 @@ class SpriteClassifier(nn.Module):
 
   @nn.compact
   def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
-    x = images
-    for features in (32, 32, 64, 64):  # [B, 32, 32, 32] to [B, 4, 4, 64]
+    centre, x = _centred(images)  # [B, 2], [B, 32, 32, 1]
+    for features in (32, 64):  # [B, 16, 16, 32], [B, 8, 8, 64]
       x = Conv(features, 4, stride=2, padding=1)(x)
-      x = nn.Dropout(
-        self.channel_dropout, broadcast_dims=(1, 2), deterministic=not train
-      )(x)
       x = nn.relu(_batch_norm(train)(x))
-    x = x.reshape(x.shape[0], -1)
-    x = nn.relu(Dense(256, name='hidden')(x))
+    x = jnp.concatenate([x.reshape(x.shape[0], -1), 4 * centre], axis=1)
+    x = nn.relu(Dense(128, name='hidden')(x))
     x = nn.Dropout(self.dropout, deterministic=not train)(x)
     return Dense(self.num_classes, name='logits')(x)
+
+
+def _centred(images: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """Centres of squared images, -1 to 1, and the 32 x 32 pixels around them."""
+  weights = images[..., 0] ** 2 + 1e-6
+  total = jnp.sum(weights, axis=(1, 2))
+  steps = jnp.arange(64.0)
+  centre = jnp.stack(
+    [
+      jnp.sum(jnp.sum(weights, axis=axis) * steps, axis=1) / total
+      for axis in (2, 1)  # the row's, the column's
+    ],
+    axis=1,
+  )
+  start = jnp.round(centre).astype(jnp.int32)  # 16 less, in the padded image
+  padded = jnp.pad(images, ((0, 0), (16, 16), (16, 16), (0, 0)))
+  around = jax.vmap(
+    lambda image, at: jax.lax.dynamic_slice(image, (*at, 0), (32, 32, 1))
+  )(padded, start)
+  return centre / 31.5 - 1, around
 
 
 class SpriteTextClassifier(nn.Module):
