@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from vectors import jit
 
-from mmjsd_jax.evaluation import classifier_tasks
+from mmjsd_jax.evaluation import classifier_networks, classifier_tasks
 from mmjsd_jax.evaluation.classifier_networks import (
   CelebaImageClassifier,
   CelebaTextClassifier,
@@ -52,7 +52,7 @@ def test_parameters_are_as_many_as_the_docstring_says():
     )
   )
   sizes = [leaf.size for leaf in jax.tree.leaves(variables['params'])]
-  assert sum(sizes) == 383_059
+  assert sum(sizes) == 560_691
 
 
 def test_unknown_shape_is_named_with_the_known():
@@ -102,3 +102,12 @@ def test_released_judges_read_probabilities_of_logits_and_data_as_it_is(key):
   data = classifier_tasks.one_hot(logits)
   np.testing.assert_array_equal(data.argmax(-1), logits.argmax(-1))
   np.testing.assert_array_equal(classifier_tasks.probabilities(data), data)
+
+
+def test_a_sprite_s_classifier_sees_it_wherever_it_lies():
+  small = np.zeros((2, 64, 64, 1), np.float32)
+  small[0, 3:10, 40:53] = small[1, 50:57, 10:23] = 1
+  centre, around = jit(classifier_networks._centred)(jnp.asarray(small))
+  np.testing.assert_allclose((centre + 1) * 31.5, [[6, 46], [53, 16]], atol=0.1)
+  np.testing.assert_array_equal(around[0], around[1])
+  assert around.shape == (2, 32, 32, 1) and around[0].sum() == 91

@@ -210,7 +210,7 @@ _TASKS = (
     pixels_to_float,
     _unchanged,
     _unchanged,
-    min_steps=3000,
+    min_steps=1000,
   ),
   Task(
     (64,),
