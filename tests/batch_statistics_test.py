@@ -382,6 +382,7 @@ def _config(folder):
   return config
 
 
+@pytest.mark.whole
 def test_a_run_is_loaded_and_exported_with_its_statistics(tmp_path):
   config, workdir = _config(tmp_path), tmp_path / 'run'
   job = jobs.prepare(config, workdir, mode='train', command='test')
