@@ -26,13 +26,8 @@ NetworkParams = Mapping[str, Any]
 
 
 # Compiled once for equal networks: in one program for a whole model, the draws
-# of every modality would be compiled anew. With little optimisation, in a third
-# of the time and to the same bits: it runs once.
-@functools.partial(
-  jax.jit,
-  static_argnames='network',
-  compiler_options={'xla_backend_optimization_level': 1},
-)
+# of every modality would be compiled anew.
+@functools.partial(jax.jit, static_argnames='network')
 def init(network: nn.Module, key: jax.Array, x: jax.Array) -> dict[str, Any]:
   """Fresh parameters, for x [B, ...]."""
   variables = network.init(key, x, **_evaluating(network))
