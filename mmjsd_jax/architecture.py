@@ -14,14 +14,14 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from mmjsd_jax import likelihoods, networks
-from mmjsd_jax.data import attribute_text, dsprites_text
+from mmjsd_jax.data import attribute_text, dsprites_text, sprites
 from mmjsd_jax.data.declaration import ModalitySpec
 from mmjsd_jax.modalities import (
   celeba_image,
   celeba_text,
+  dense,
   mnist_image,
   polymnist_image,
-  sprite_image,
   strided,
   svhn_image,
   text,
@@ -189,18 +189,19 @@ def _dsprites_text(name: str, num_latents: int) -> Modality:
     return Modality(
       name,
       shape[:1],
-      strided.Encoder(num_latents, shape),
-      strided.Decoder(shape),
+      dense.Encoder(num_latents, shape),
+      dense.Decoder(shape),
       text.to_float,
       likelihoods.one_hot_categorical,
       at_access=text.place_in_stars,
       filler=dsprites_text.FILLER,
     )
+  shape = (sprites.SIDE, sprites.SIDE, 1)
   return Modality(
     name,
-    sprite_image.IMAGE_SHAPE,
-    sprite_image.Encoder(num_latents),
-    sprite_image.Decoder(),
+    shape,
+    dense.Encoder(num_latents, shape),
+    dense.Decoder(shape),
     pixels_to_float,
     likelihoods.bernoulli,
     mean=jax.nn.sigmoid,

@@ -49,7 +49,6 @@ from mmjsd_jax.modalities import (
   celeba_text,
   mnist_image,
   polymnist_image,
-  sprite_image,
   svhn_image,
   text,
 )
@@ -559,7 +558,6 @@ def _stand_ins():
       (polymnist_image, (28, 28, 3)),
       (mnist_image, (28, 28, 1)),
       (svhn_image, (32, 32, 3)),
-      (sprite_image, (64, 64, 1)),
       (text, (8, 71)),
       (celeba_image, (64, 64, 3)),
       (celeba_text, (256, 71)),

@@ -285,15 +285,23 @@ def test_networks_read_and_give_what_the_data_are(drawn, modalities):
     assert found.shape == (6,)
 
 
-def test_image_networks_are_as_large_as_they_say(modalities):
-  image = modalities[0]
-  x, z = jnp.zeros((1, 64, 64, 1)), jnp.zeros((1, 16))
+def test_networks_are_as_large_as_they_say():
+  image, words = architecture.make_modalities(
+    'dsprites_text', dsprites_text.MODALITIES, latent_dim=12, style_dims=(4, 8)
+  )
   for network, value, size in (
-    (image.encoder, x, 386_016),
-    (image.decoder, z, 382_849),
+    (image.encoder, jnp.zeros((1, 64, 64, 1)), 2_376_736),
+    (image.decoder, jnp.zeros((1, 16)), 2_372_608),
+    (words.encoder, jnp.zeros((1, 64, 71)), 2_610_216),
+    (words.decoder, jnp.zeros((1, 20)), 2_604_480),
   ):
     shapes = jax.eval_shape(network.init, jax.random.key(0), value)
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == size
+
+
+def test_text_encoder_names_what_it_expects(modalities, key):
+  with pytest.raises(ValueError, match=r'64, 71\)\], got \(1, 8, 71\)'):
+    modalities[1].encoder.init(key, jnp.zeros((1, 8, 71)))
 
 
 def test_texts_are_placed_among_stars(modalities, key):
