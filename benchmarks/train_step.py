@@ -211,6 +211,8 @@ def train(dataset, preset, batch_size, bfloat16):
     style_weights=ones,
     log_every=100,
     checkpoint_every=10**9,
+    # The largest do not get beyond their first whole steps.
+    learning_rate_warmup_steps=0 if dataset in SMALL else 1000,
   )
   mesh = make_mesh()
   data = to_device(split, mesh)

@@ -34,6 +34,9 @@ def get_config(arg=None):
   config.evaluation.readings = preset.startswith('mmjsd')
   if 'paper' in chosen:
     config.train.num_epochs = 100
+    # Ours. Adam's first whole steps turn all 640 features that a head reads one
+    # way, and its variances leave what floats can hold.
+    config.train.learning_rate_warmup_steps = 1000
     if preset.startswith('mopoe'):
       config.train.num_epochs = 200
       config.train.learning_rate = 5e-4

@@ -185,12 +185,12 @@ def _celeba(
 
 def _dsprites_text(name: str, num_latents: int) -> Modality:
   if name == 'text':
-    shape = (dsprites_text.TEXT_LENGTH, text.NUM_SYMBOLS)
+    one_hot = (dsprites_text.TEXT_LENGTH, text.NUM_SYMBOLS)
     return Modality(
       name,
-      shape[:1],
-      dense.Encoder(num_latents, shape),
-      dense.Decoder(shape),
+      one_hot[:1],
+      dense.Encoder(num_latents, one_hot),
+      dense.Decoder(one_hot),
       text.to_float,
       likelihoods.one_hot_categorical,
       at_access=text.place_in_stars,

@@ -84,6 +84,7 @@ def default() -> ml_collections.ConfigDict:
   train.num_epochs = 0  # either epochs ...
   train.num_steps = 0  # ... or steps
   train.learning_rate = 1e-3  # Adam; MoPoE, App. D
+  train.learning_rate_warmup_steps = 0  # in which it rises to that
   train.compute_dtype = 'float32'  # of networks; or 'bfloat16'
   train.log_every = 100  # steps per line of metrics
   train.checkpoint_every = 1000  # steps; a multiple of log_every

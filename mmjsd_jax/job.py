@@ -319,6 +319,7 @@ def make_settings(
     non_finite=config.train.non_finite,
     shard_params=config.train.shard_params,
     gaps=tuple(gaps),
+    learning_rate_warmup_steps=config.train.learning_rate_warmup_steps,
   )
 
 

@@ -131,6 +131,7 @@ def _config_differences(config: Mapping[str, Any]) -> list[str]:
   for section, name in (
     ('objective', 'pi'),
     ('objective', 'beta_warmup_steps'),
+    ('train', 'learning_rate_warmup_steps'),
     ('objective', 'likelihood_weights'),
     ('model', 'style_dim'),
     ('evaluation', 'subsets'),

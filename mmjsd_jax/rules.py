@@ -183,6 +183,7 @@ RULES: dict[str, Rule] = {
   'train.num_epochs': _integer(0),
   'train.num_steps': _integer(0),
   'train.learning_rate': _RATE,
+  'train.learning_rate_warmup_steps': _integer(0),
   'train.compute_dtype': _one_of(COMPUTE_DTYPES),
   'train.log_every': _integer(1),
   'train.checkpoint_every': _integer(1),

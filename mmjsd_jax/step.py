@@ -50,6 +50,7 @@ class Settings(NamedTuple):
   non_finite: str = 'stop'  # of rules.NON_FINITE
   shard_params: bool = False
   gaps: tuple[str, ...] = ()  # modalities that some training examples lack
+  learning_rate_warmup_steps: int = 0  # in which it rises, in proportion
 
 
 class Batch(NamedTuple):
@@ -193,7 +194,8 @@ def take_step(
   updates, opt_state = _optimizer(hyper.learning_rate).update(
     grads, state.opt_state, state.params
   )
-  updates = jax.tree.map(lambda leaf: leaf * state.rate_scale, updates)
+  rate_scale = state.rate_scale * _warm(settings, state.step)
+  updates = jax.tree.map(lambda leaf: leaf * rate_scale, updates)
   tally = _tally(model, settings, state)
   taken = TrainState(
     params=with_statistics(
@@ -339,6 +341,13 @@ def _beta(hyper: Hyper, settings: Settings, step: jax.Array) -> jax.Array:
   if not settings.beta_warmup_steps:
     return hyper.beta
   return hyper.beta * jnp.minimum(step / settings.beta_warmup_steps, 1)
+
+
+def _warm(settings: Settings, step: jax.Array) -> jax.Array | float:
+  """The share of the learning rate that a step has: from 1 / N to N / N."""
+  if not settings.learning_rate_warmup_steps:
+    return 1.0
+  return jnp.minimum((step + 1) / settings.learning_rate_warmup_steps, 1)
 
 
 def _loss(params, model, settings, hyper, key, batch, beta):

@@ -198,6 +198,7 @@ SPACE = {
   'train.num_epochs': Values((0,), (-1, 1, 2**40, True, None)),
   'train.num_steps': _integers(1, good=(2**31 - 1,)),
   'train.learning_rate': _numbers(1e-12, 1.0),
+  'train.learning_rate_warmup_steps': COUNT_OR_ALL,
   'train.compute_dtype': Values(rules.COMPUTE_DTYPES, ('float16', '', None)),
   'train.log_every': Values((1, 500), (0, -1, 3, 2**40, True, None)),
   'train.checkpoint_every': Values((100, 10_000), (0, 99, 2**40, True, None)),
@@ -781,6 +782,7 @@ STEPS = {
     {
       **_styles(0, 2, end=1),
       'objective.beta_warmup_steps': 2**31 - 1,
+      'train.learning_rate_warmup_steps': 2**31 - 1,
       'objective.change.num_samples': 3,
       'objective.change.num_subsets': 2,
       'model.draws_per_decode': 2,

@@ -3,6 +3,7 @@
 import contextlib
 
 import jax
+import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -308,3 +309,23 @@ def test_no_step_of_the_warm_up_is_the_best(tmp_path):
   checkpoints = Checkpoints(tmp_path, keep=5)
   assert checkpoints.best_step() in (9, 10)
   checkpoints.close()
+
+
+def test_learning_rate_rises_to_its_value(tmp_path):
+  model, _ = world()
+  first = jax.flatten_util.ravel_pytree(steps.init_params(model, SETTINGS))[0]
+
+  def moved(warmup):
+    state, _ = run(
+      tmp_path / str(warmup),
+      num_steps=1,
+      log_every=1,
+      checkpoint_every=1,
+      learning_rate_warmup_steps=warmup,
+    )
+    return jax.flatten_util.ravel_pytree(state.params)[0] - first
+
+  whole = moved(0)
+  assert (whole != 0).any()
+  np.testing.assert_array_equal(moved(1), whole)
+  np.testing.assert_allclose(moved(4), whole / 4, atol=1e-6)
