@@ -3,7 +3,7 @@
 For dSprites and its texts, whose networks the workshop paper of mmJSD does not
 name; beta-VAE (Higgins et al. 2017) has such for these images. What matters in
 both is where it stands, and that convolutions learn more slowly: in as long a
-time on two cores, they leave an image 40 nats more, and a text 30.
+time on one core, a minute or so, they leave some 30 nats more of either.
 
 With 16 latents the encoder of images has 2,376,736 parameters, the decoder
 2,372,608; with 20 that of texts 2,610,216 and 2,604,480.
