@@ -11,6 +11,7 @@ import pathlib
 import re
 import runpy
 import shlex
+import types
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -32,6 +33,8 @@ class Sweep(NamedTuple):
     figures: of `sweep_curves.FIGURES`.
     seeds: values of `config.seed`; every point is run with each.
     title: of the page.
+    shared: config key to a value that all points have in place of the base's;
+      it does not stand in their names.
   """
 
   name: str
@@ -41,6 +44,7 @@ class Sweep(NamedTuple):
   figures: tuple[str, ...]
   seeds: Sequence[int] = (0,)
   title: str = ''
+  shared: Mapping[str, Any] = types.MappingProxyType({})
 
 
 class Point(NamedTuple):
@@ -97,6 +101,7 @@ def points(
       f'expected get_config of {sweep.base} to return a ConfigDict, got a '
       f'{type(base).__name__}'
     )
+  base = _changed(base, sweep.shared)
   found: dict[str, Point] = {}
   for seed in sweep.seeds:
     for values in itertools.product(*sweep.grid.values()):
@@ -124,7 +129,8 @@ def population(point: Point) -> str:
 def command(sweep: Sweep, point: Point, workdir: pathlib.Path) -> str:
   """What runs this point alone, from the same folder."""
   flags = [f'config={sweep.base}']
-  flags += [f'config.{key}={value}' for key, value in point.settings.items()]
+  settings = {**sweep.shared, **point.settings}
+  flags += [f'config.{key}={value}' for key, value in settings.items()]
   flags.append(f'workdir={workdir}')
   quoted = ' '.join(shlex.quote(f'--{flag}') for flag in flags)
   return f'python -m mmjsd_jax.main {quoted}'
@@ -152,16 +158,17 @@ def _check(sweep: Sweep) -> None:
         f'expected a list or tuple of values for {what}, got {values!r}'
       )
   keys = [key for keys in sweep.grid for key in _as_tuple(keys)]
+  keys += sweep.shared
   if 'seed' in keys or len(set(keys)) < len(keys):
     raise ValueError(
-      f'expected every key once in the grid, and seeds apart, got {keys}'
+      f'expected every key once, and seeds apart, got {keys}'
     )
   known = configuration.flatten(configuration.default().to_dict())
   for key in keys:
     if key not in known:
       (closest,) = difflib.get_close_matches(key, known, n=1, cutoff=0)
       raise ValueError(
-        f'unknown key config.{key} in the grid; the closest known one is '
+        f'unknown key config.{key} in the sweep; the closest known one is '
         f'config.{closest}'
       )
 
@@ -206,7 +213,7 @@ def _changed(
     except (TypeError, OverflowError):
       like = configuration.flatten(base.to_dict()).get(key)
       raise ValueError(
-        f'config.{key} must be like {like!r}; got {value!r} in the grid'
+        f'config.{key} must be like {like!r}; got {value!r} in the sweep'
       ) from None
   configuration.validate(config)
   if configuration.is_population(config):

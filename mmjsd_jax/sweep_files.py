@@ -108,6 +108,7 @@ def write_numbers(plan: Plan, outcomes: dict[str, Outcome]) -> None:
     'version': __version__,
     'command': plan.command,
     'base': sweep.base,
+    'shared': dict(sweep.shared),
     'axis': sweep.axis,
     'figures': list(sweep.figures),
     'points': [_entry(point, outcomes[point.name]) for point in plan.points],

@@ -58,6 +58,17 @@ def test_keys_that_change_together_are_not_combined():
   assert second.config.model.latent_dim == 18
 
 
+def test_all_points_have_what_is_shared_and_no_name_tells_it():
+  sweep = sweep_world.make_sweep(
+    grid={'objective.beta': (1.0,)}, seeds=(3,), shared={'model.latent_dim': 7}
+  )
+  (point,) = grid.points(sweep)
+  assert point.name == 'beta_1-seed_3'
+  assert point.config.model.latent_dim == 7
+  command = grid.command(sweep, point, pathlib.Path('runs/a'))
+  assert '--config.model.latent_dim=7' in command
+
+
 def test_points_do_not_share_a_config():
   first, *others = grid.points(sweep_world.make_sweep())
   first.config.model.latent_dim = 7
@@ -105,7 +116,7 @@ def test_the_command_of_a_point_can_be_typed():
     ({'grid': {'objective.betta': (1,)}}, 'known one is config.objective.beta'),
     ({'grid': {'seed': (1,)}}, "seeds apart, got .'seed'"),
     ({'grid': {'objective.beta': (1.0, 1.0)}}, 'beta_1-seed_0 twice'),
-    ({'grid': {'objective.beta': ('x',)}}, "be like 2.5; got 'x' in the grid"),
+    ({'grid': {'objective.beta': ('x',)}}, "be like 2.5; got 'x' in the sweep"),
     (
       {'grid': {'objective.beta': (-1.0,)}},
       'config.objective.beta must .* got -1.0',
@@ -117,6 +128,10 @@ def test_the_command_of_a_point_can_be_typed():
       '2 values for the keys',
     ),
     ({'seeds': ()}, 'values for seeds'),
+    ({'shared': {'objective.beta': 1.0}}, 'expected every key once'),
+    ({'shared': {'seed': 1}}, 'seeds apart'),
+    ({'shared': {'model.latent': 1}}, 'known one is config.model.latent_dim'),
+    ({'shared': {'model.latent_dim': -1}}, 'config.model.latent_dim must'),
     ({'base': 'base.py:papr'}, "got 'papr'"),
     ({'grid': {'population.seed': ('0:2',)}}, 'empty config.population'),
     ({'base': 'sweep.py'}, 'return a ConfigDict, got a Sweep'),
