@@ -160,9 +160,7 @@ def _check(sweep: Sweep) -> None:
   keys = [key for keys in sweep.grid for key in _as_tuple(keys)]
   keys += sweep.shared
   if 'seed' in keys or len(set(keys)) < len(keys):
-    raise ValueError(
-      f'expected every key once, and seeds apart, got {keys}'
-    )
+    raise ValueError(f'expected every key once, and seeds apart, got {keys}')
   known = configuration.flatten(configuration.default().to_dict())
   for key in keys:
     if key not in known:

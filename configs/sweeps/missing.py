@@ -14,8 +14,8 @@ beside.
 On PolyMNIST, or with 'views' on the six descriptions of configs/six_views.py.
 Without 'paper': on PolyMNIST a run of some minutes on two cores per point, of
 MoPoE, MMVAE and mmJSD, on scikit-learn's digits and with fewer draws in the
-evaluation; of 'views' one of seconds, three seeds. 'paper' is the length of MoPoE, App. D, on MNIST. 'smoke' has
-points of seconds.
+evaluation; of 'views' one of seconds, three seeds. 'paper' is the length of
+MoPoE, App. D, on MNIST. 'smoke' has points of seconds.
 """
 
 from mmjsd_jax import config as defaults
