@@ -24,7 +24,6 @@ from mmjsd_jax import grid
 # In few minutes nothing of MNIST is learned.
 SHORT = {
   'data.digits': 'embedded',
-  'train.batch_size': 32,
   'evaluation.num_probe_samples': (500,),
   'evaluation.num_importance_samples': 8,
   'evaluation.num_joint_importance_samples': 256,
