@@ -25,7 +25,8 @@ PUBLISHED = {
   'mopoe': {0.0: (0.61, 0.75, 0.8, 0.83), 0.5: (0.5, 0.63, 0.7, 0.735)},
   'mvae': {0.0: (0.21, 0.32, 0.42, 0.51), 0.5: (0.28, 0.395, 0.465, 0.515)},
 }
-_HOW = {'at_random': 'at random', 'by_class': 'by class'}
+_HOW = measured.WORDS['data.missing_how']
+_USES = measured.WORDS['data.incomplete']
 _DASHES: dict[str, Any] = {'keep': '-', 'drop': '--'}
 _STARS = (
   ' Hollow stars: MultiVae on PolyMNIST, incomplete tuples kept, read off a '
@@ -175,7 +176,7 @@ def _legend(
     line = mpl_lines.Line2D([], [], color='black')
     line.set_linestyle(dashes)
     handles.append(line)
-    labels.append(f'incomplete tuples {"kept" if use == "keep" else "dropped"}')
+    labels.append(f'incomplete tuples {_USES[use]}')
   if has_stars:
     star = mpl_lines.Line2D([], [], color=charts.GREY, marker='*')
     star.set(linestyle='', markerfacecolor='none', markersize=11)

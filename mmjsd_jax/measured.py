@@ -101,6 +101,12 @@ AXES = {
   ),
 }
 
+# Values that pages and figures say in words.
+WORDS: Mapping[str, Mapping[str, str]] = {
+  'data.missing_how': {'at_random': 'at random', 'by_class': 'by class'},
+  'data.incomplete': {'keep': 'kept', 'drop': 'dropped'},
+}
+
 
 def place(
   name: str,
@@ -127,7 +133,7 @@ def place(
   samples = config['objective']['change']['num_samples']
   samples = samples or objectives.PRESETS[preset].num_samples
   others = ', '.join(
-    f'{key.rpartition(".")[2]} {value}'
+    WORDS[key][value] if key in WORDS else f'{key.rpartition(".")[2]} {value}'
     for key, value in settings.items()
     if key not in (*AXES[axis].keys, 'objective.preset', 'seed')
   )

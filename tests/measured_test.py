@@ -40,6 +40,13 @@ def test_a_curve_is_named_after_all_that_varies_beside_the_axis():
   assert point.curve == 'MMVAE (I=30), batch_size 64'
 
 
+def test_how_modalities_were_taken_away_is_said_in_words():
+  point = _place(
+    'missing', **{'data.missing_how': 'by_class', 'data.incomplete': 'drop'}
+  )
+  assert point.others == 'by class, dropped'
+
+
 @pytest.mark.parametrize(
   ('axis', 'changes', 'message'),
   [
