@@ -148,14 +148,15 @@ def _metrics(metrics: dict[str, Any]) -> list[dict[str, Any]]:
       )
       for size, value in coherence['conditional']['by_size'].items()
     ]
-    found.append(
-      (
-        'joint coherence',
-        coherence['joint'],
-        'share of prior samples in whose modalities classifiers see one class;'
-        f' chance {coherence["joint_chance"]}',
+    if 'joint' in coherence:
+      found.append(
+        (
+          'joint coherence',
+          coherence['joint'],
+          'share of prior samples in whose modalities classifiers see one'
+          f' class; chance {coherence["joint_chance"]}',
+        )
       )
-    )
   found += _factors(metrics)
   for number, block in metrics.get('probe', {}).items():
     if number.isdigit():

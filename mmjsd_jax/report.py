@@ -261,11 +261,11 @@ def _cards(results: Results) -> list[Card]:
       f'K = {count(get(before, "num_importance_samples"))}',
     ),
   }
-  absent = (*_left_out(results), *_replaced(results))
+  absent = {*_left_out(results), *_replaced(results)}
+  if 'coherence' in absent:
+    absent.add('joint coherence')
   return _factor_cards(results) + [
-    card
-    for what, card in cards.items()
-    if what.removeprefix('joint ') not in absent
+    card for what, card in cards.items() if what not in absent
   ]
 
 

@@ -159,7 +159,7 @@ def _tell(results: dict[str, Any]) -> None:
     if means:
       values = [f'{what}: {share(x)}' for what, x in means.items()]
       _log.info('%s, mean: %s', name, ', '.join(values))
-  if metrics.get('coherence', {}).get('joint_chance', 1) < 1:
+  if 'joint' in metrics.get('coherence', {}):
     _log.info(
       'joint coherence %.4f (chance %.4f)',
       metrics['coherence']['joint'],

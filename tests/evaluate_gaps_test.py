@@ -183,6 +183,18 @@ def test_coherence_is_of_modalities_that_have_a_judge(world, complete):
   assert list(block['cogeneration']['by_size']) == ['1']
 
 
+def test_one_judge_alone_agrees_with_nobody(world, complete):
+  why = dict.fromkeys(('m0', 'm1'), 'there is no classifier for float32 [4]')
+  judges = linear_world.make_judges(world)._replace(
+    classify_fn=lambda *args: linear_world._classify(*args)[2:], left_out=why
+  )
+  found = linear_world.evaluate(world, complete, judges)
+  said = found['left_out']['joint coherence']
+  assert said == 'only one modality has a classifier'
+  assert not [key for key in found['coherence'] if key.startswith('joint')]
+  assert found['coherence']['conditional']['pairs']['m0+m1->m2'] is not None
+
+
 def test_vectors_have_no_classifier(complete):
   found = classifiers.without_classifier(complete)
   assert found == dict.fromkeys(NAMES, 'there is no classifier for float32 [4]')

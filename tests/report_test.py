@@ -261,6 +261,20 @@ def test_quality_exact_matches_and_readings_only_where_measured(
     assert name in text
 
 
+def test_joint_coherence_that_was_left_out_has_a_reason_and_no_number(
+  results: dict[str, Any],
+):
+  assert '<b>Joint coherence</b>' in report.render(results, {})
+  block = results['metrics']['coherence']
+  for key in [key for key in block if key.startswith('joint')]:
+    del block[key]
+  why = 'only one modality has a classifier'
+  results['metrics']['left_out'] = {'joint coherence': why}
+  text = report.render(results, {})
+  assert '<b>Joint coherence</b>' not in text
+  assert f'Left out: {why}.' in text
+
+
 def test_evaluation_time_is_told_by_stage(results: dict[str, Any]):
   results['evaluation'] = {'seconds': 95.0}
   assert '1 min 35 s' in _Page(report.render(results, {})).cells

@@ -239,7 +239,7 @@ def evaluate(
       sampling=sampling,
       progress=report('coherence'),
     )
-    if fitted is not None:
+    if fitted is not None and 'joint' in metrics['coherence']:
       metrics['coherence']['joint_from_sampler'] = summary.sampler_block(
         fitted,
         coherence.predict_joint(
@@ -455,6 +455,8 @@ def _left_out(
     found['coherence'] = 'no modality has a classifier'
   else:
     found |= {f'coherence of {m}': why for m, why in judges.left_out.items()}
+    if len(dataset.modalities) - len(judges.left_out) < 2:
+      found['joint coherence'] = 'only one modality has a classifier'
   if not num_complete:
     why = 'no test example has all modalities'
     found |= {'log_likelihood': why, 'figures of examples': why}

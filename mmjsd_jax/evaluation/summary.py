@@ -226,16 +226,22 @@ def coherence_block(
       if exact
       else {}
     ),
-    'joint': agreement,
-    'joint_standard_error': _share_error(agreement, joint.shape[1]),
+    **(
+      {
+        'joint': agreement,
+        'joint_standard_error': _share_error(agreement, joint.shape[1]),
+        'joint_chance': float(num_classes) ** (1 - len(judged)),
+        'joint_ceiling': _agreement(data[:, own.all(axis=0)]),
+        'num_joint_samples': joint.shape[1],
+      }
+      if len(judged) > 1  # one agrees with itself
+      else {}
+    ),
     **(
       {'joint_parity_as_released': coherence.joint_parity_as_released(joint)}
       if len(joint) == 3
       else {}
     ),
-    'joint_chance': float(num_classes) ** (1 - len(judged)),
-    'joint_ceiling': _agreement(data[:, own.all(axis=0)]),
-    'num_joint_samples': joint.shape[1],
     'chance': 1 / num_classes,
     'ceiling': dict(
       zip(
