@@ -30,7 +30,8 @@ def default() -> ml_collections.ConfigDict:
   data.digits = 'auto'  # where the digits come from: digits.SOURCES
   # Folder of the digits' files, or of one's own; '' looks where README says.
   data.dir = ''
-  data.backgrounds = ()  # five picture files; () takes the default set
+  # Five picture files, a folder or 'textures'; () takes the default set.
+  data.backgrounds = ()
   data.modalities = ()  # which modalities to use; () takes all
   data.seed = 0  # of the set itself: permutations and crops
   data.embedded_repeats = 10  # passes of the recipe over the embedded digits

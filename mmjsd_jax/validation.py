@@ -270,7 +270,7 @@ def _check_data(values: Values) -> None:
       "'', as data.name is not 'custom'",
       declared,
     )
-  if values['data.backgrounds']:
+  if tuple(values['data.backgrounds']) not in ((), backgrounds.TEXTURES):
     try:
       backgrounds.list_files(values['data.backgrounds'])
     except (OSError, ValueError) as error:

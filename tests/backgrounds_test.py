@@ -101,6 +101,15 @@ def test_without_any_picture_the_textures_are_taken_and_named(monkeypatch):
   assert 'Textures' in str(found.substituted) and 'shingles' in found.source
 
 
+def test_textures_may_be_asked_for(five, monkeypatch):
+  five.rename(folder := five.parent / 'polymnist_backgrounds')
+  monkeypatch.setenv('MMJSD_DATA_DIR', str(folder.parent))
+  assert str(folder) in backgrounds.find_backgrounds().source
+  found = backgrounds.find_backgrounds(backgrounds.TEXTURES, str(folder.parent))
+  assert 'textures made by arithmetic' in found.source
+  assert 'they were asked for' in str(found.substituted)
+
+
 def test_textures_are_the_same_every_time_and_differ_from_each_other():
   first, second = textures.make_textures(), textures.make_textures()
   assert len(first) == 5

@@ -3,8 +3,8 @@
 The paper's are, for m0 to m4: a fractal tree, Munch's The Scream, the Lena
 portrait, a star field and shingles (Sutter et al. 2021, MoPoE, App. D.1). They
 are files: any five may be named. No picture is shipped with this package. Where
-none is named and none lies in the data directory, five textures made by
-arithmetic are taken (`textures`).
+none is named and none lies in the data directory, and where `TEXTURES` stands in
+place of names, five textures made by arithmetic are taken.
 """
 
 import os
@@ -20,6 +20,7 @@ from mmjsd_jax.data import textures
 NUM_BACKGROUNDS = 5
 CROP = 28
 FOLDER = 'polymnist_backgrounds'
+TEXTURES = ('textures',)
 # m0 to m4. The third is copyrighted and its use discouraged: it may be another.
 PAPER = ('fractal_tree', 'the_scream', 'lena', 'star_field', 'shingles')
 _FORMATS = ('JPEG', 'PNG')
@@ -51,7 +52,8 @@ def find_backgrounds(
   Args:
     paths: five files or one folder, as for `load_backgrounds`; empty for the
       folder `polymnist_backgrounds` in `directory` or, failing that, in the
-      directory that MMJSD_DATA_DIR names; failing both, the textures.
+      directory that MMJSD_DATA_DIR names; failing both, or of `TEXTURES`, the
+      textures.
     directory: the data directory, or ''.
 
   Returns:
@@ -61,6 +63,8 @@ def find_backgrounds(
     FileNotFoundError: if a file or folder that was named is missing.
     ValueError: as `load_backgrounds`.
   """
+  if tuple(paths) == TEXTURES:
+    return _textures('they were asked for.')
   if not paths:
     for root in (directory, os.environ.get('MMJSD_DATA_DIR', '')):
       folder = pathlib.Path(root).expanduser() / FOLDER
@@ -68,13 +72,8 @@ def find_backgrounds(
         paths = (str(folder),)
         break
     else:
-      made = textures.make_textures()
-      return Backgrounds(
-        list(made.values()),
-        f'textures made by arithmetic ({", ".join(made)})',
-        "Textures made by arithmetic are the backgrounds, not the paper's"
-        ' pictures: none were named and no data directory holds a folder'
-        f' {FOLDER}.',
+      return _textures(
+        f'none were named and no data directory holds a folder {FOLDER}.'
       )
   files = list_files(paths)
   stems = [file.stem for file in files]
@@ -82,6 +81,16 @@ def find_backgrounds(
     load_backgrounds(paths),
     f'{", ".join(file.name for file in files)} in {files[0].parent}',
     _compare(stems),
+  )
+
+
+def _textures(why: str) -> Backgrounds:
+  made = textures.make_textures()
+  return Backgrounds(
+    list(made.values()),
+    f'textures made by arithmetic ({", ".join(made)})',
+    "Textures made by arithmetic are the backgrounds, not the paper's pictures:"
+    f' {why}',
   )
 
 
