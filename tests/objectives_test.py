@@ -264,6 +264,8 @@ def test_one_modality_without_prior_expert_is_the_plain_vae(
     ({'prior_expert': True}, "prior_expert must .*'full_set'.*got True"),
     ({'subset_posterior': 'x'}, "subset_posterior must .*'product'.*got 'x'"),
     ({'num_samples': 0}, 'num_samples .* at least 1; got 0'),
+    ({'num_samples': 2.0}, r'num_samples must be of type int; got 2\.0'),
+    ({'unimodal_elbos': 'no'}, "unimodal_elbos must be .* bool; got 'no'"),
     ({'joint_likelihood': False}, 'joint_likelihood and unimodal_elbos'),
     ({'bound': 'iwae', 'unimodal_elbos': True}, 'needs unimodal_elbos=False'),
     (
