@@ -154,6 +154,25 @@ def parse_arg(arg: str | None, known: tuple[str, ...]) -> dict[str, str]:
   return parsed
 
 
+def parse_seeds(parsed: dict[str, str], default: int) -> tuple[int, ...]:
+  """0, 1, ...: as many seeds as 'seeds=<number>' has, else the default.
+
+  Args:
+    parsed: of `parse_arg`.
+    default: how many without the argument.
+
+  Raises:
+    ValueError: no whole number of at least 1.
+  """
+  number = parsed.get('seeds', str(default))
+  if not number.isdecimal() or int(number) < 1:
+    raise ValueError(
+      'config argument seeds must be a whole number of at least 1; got '
+      f'{number!r}'
+    )
+  return tuple(range(int(number)))
+
+
 def make_objective(config: ml_collections.ConfigDict) -> Objective:
   """The preset with config.objective.change applied."""
   return validation.make_objective(_values(config))

@@ -11,12 +11,14 @@ import jax.numpy as jnp
 from mmjsd_jax import gaussian
 from mmjsd_jax.gaussian import Gaussian
 
-# z -> log p(x_m | z[m]): latents [M, N, B, D], of which z[m] is for modality m
-# to decode, to log-likelihoods [M, N, B]. With modality-specific latents it is
-# called with z and a tuple of them, [N, B, D_m] each. The caller puts finite
-# values in the place of absent modalities' data; their log-likelihoods are left
-# out here.
 LogLikelihoodFn = Callable[..., jax.Array]
+"""z to log p(x_m | z[m]).
+
+Latents [M, N, B, D], of which z[m] is for modality m to decode, to
+log-likelihoods [M, N, B]. With modality-specific latents it is called with z
+and a tuple of them, [N, B, D_m] each. The caller puts finite values in the
+place of absent modalities' data; their log-likelihoods are left out here.
+"""
 
 
 def style_draws(
@@ -41,12 +43,18 @@ def log_likelihoods(
   styles: tuple[jax.Array, ...],
   present: jax.Array | None,
 ) -> jax.Array:
-  """Log-likelihoods [M, N, B], zero where absent."""
+  """Log-likelihoods [M, N, B], zero where absent.
+
+  Raises:
+    ValueError: the function returns anything else.
+  """
   values = log_likelihood_fn(z, *([styles] if styles else []))
-  if values.shape != z.shape[:-1]:
+  shape = getattr(values, 'shape', None)
+  if shape != z.shape[:-1]:
+    got = f'a {type(values).__name__}' if shape is None else shape
     raise ValueError(
-      f'log_likelihood_fn must return shape {z.shape[:-1]} for latents of '
-      f'shape {z.shape}; got {values.shape}'
+      f'log_likelihood_fn must return an array of shape {z.shape[:-1]} for '
+      f'latents of shape {z.shape}; got {got}'
     )
   if present is None:
     return values

@@ -92,15 +92,21 @@ def elbo(
 
   Args:
     key: PRNG key, consumed.
-    experts: unimodal posteriors q(z | x_m). Shape [M, B, D].
-    log_likelihood_fn: see LogLikelihoodFn.
-    objective: the cell of the grid.
+    experts: unimodal posteriors q(z | x_m). Floating, shape [M, B, D].
+    log_likelihood_fn: z to log p(x_m | z[m]): draws [M, N, B, D], of which
+      modality m decodes z[m], to values [M, N, B]; the objective says how many
+      draws N are. With styles it is called with z and a tuple of draws of
+      these, [N, B, D_m] each.
+    objective: the cell of the grid, of `make_objective`.
     present: which modalities each example has. Bool, shape [M, B]; None means
       all. An absent modality has exactly no influence: its expert's slot may
-      hold NaN. An example without any modality contributes zero.
+      hold NaN. Its data may not, since `log_likelihood_fn` sees them: a NaN
+      there makes the decoder's gradient NaN. An example without any modality
+      contributes zero.
     beta: weight of the regulariser, at least 0. Scalar.
     pi: weights of the Jensen-Shannon divergence, one per modality and the
-      prior last, summing to one. Shape [M + 1]; None means uniform.
+      prior last, summing to one. Shape [M + 1]; None means uniform. Objectives
+      with another regulariser do not use it.
     likelihood_weights: w_m. Shape [M]; None means ones.
     styles: q(s_m | x_m), one per modality, each of its own size. Shape
       [B, D_m]. Every draw of z has its own draw of each, which
@@ -108,10 +114,24 @@ def elbo(
     beta_style: weight of their KL, relative to beta. Scalar.
     style_weights: w^s_m. Shape [M]; None means ones.
 
+  Returns:
+    The objective and its terms, one number per example, in nats.
+
   Raises:
-    ValueError: shapes or dtypes that do not fit.
+    ValueError: types, shapes or dtypes that do not fit.
   """
-  _check_inputs(experts, present, objective, likelihood_weights, style_weights)
+  experts = _checked_gaussian('experts', experts)
+  present = None if present is None else jnp.asarray(present)
+  _check_inputs(
+    experts,
+    present,
+    objective,
+    vectors={
+      'likelihood_weights': likelihood_weights,
+      'style_weights': style_weights,
+    },
+    scalars={'beta': beta, 'beta_style': beta_style},
+  )
   num_modalities = experts.mean.shape[0]
   dtype = experts.mean.dtype
   if likelihood_weights is None:
@@ -133,7 +153,7 @@ def elbo(
     styles = _checked_styles(styles, present, experts.mean.shape)
   if style_weights is None:
     style_weights = jnp.ones(num_modalities, dtype)
-  style_weights = jnp.asarray(beta_style * style_weights, dtype)
+  style_weights = jnp.asarray(beta_style * jnp.asarray(style_weights), dtype)
 
   if objective.bound != 'elbo':
     listed = fusion.joint_posterior(experts, objective, present=present, pi=pi)
@@ -269,6 +289,7 @@ def _unimodal_posteriors(experts, present, objective):
 def _checked_styles(styles, present, shape):
   """Styles with N(0, I) in the slots of absent modalities."""
   num_modalities, batch, _ = shape
+  styles = [_checked_gaussian('styles', style) for style in styles]
   shapes = [style.mean.shape for style in styles]
   if len(styles) != num_modalities or any(
     len(shape) != 2 or shape[0] != batch for shape in shapes
@@ -289,15 +310,35 @@ def _any_present(joint: Mixture) -> jax.Array:
   return jnp.any(joint.weights > 0, axis=0)
 
 
-def _check_inputs(experts, present, objective, *weights):
+def _checked_gaussian(name, given):
+  """A Gaussian of JAX arrays, floating and of one shape."""
+  if not isinstance(given, Gaussian):
+    raise ValueError(
+      f'{name} must be gaussian.Gaussian(mean, log_var); got a '
+      f'{type(given).__name__}'
+    )
+  mean, log_var = map(jnp.asarray, given)
+  if mean.shape != log_var.shape:
+    raise ValueError(
+      f'{name} must have mean and log_var of one shape; got {mean.shape} and '
+      f'{log_var.shape}'
+    )
+  for leaf in (mean, log_var):
+    if not jnp.issubdtype(leaf.dtype, jnp.floating):
+      raise ValueError(f'{name} must be floating; got {leaf.dtype}')
+  return Gaussian(mean, log_var)
+
+
+def _check_inputs(experts, present, objective, *, vectors, scalars):
+  if not isinstance(objective, Objective):
+    raise ValueError(
+      f'objective must be an Objective, of make_objective; got {objective!r}'
+    )
   check_objective(objective)
   shape = experts.mean.shape
+  if len(shape) != 3:
+    raise ValueError(f'experts must have shape [M, B, D]; got {shape}')
   check_num_modalities(objective, shape[0])
-  if len(shape) != 3 or experts.log_var.shape != shape:
-    raise ValueError(
-      'experts must have mean and log_var of one shape [M, B, D]; got '
-      f'{shape} and {experts.log_var.shape}'
-    )
   if present is not None and (
     present.shape != shape[:2] or present.dtype != bool
   ):
@@ -305,9 +346,12 @@ def _check_inputs(experts, present, objective, *weights):
       f'present must be bool of shape {shape[:2]}; got {present.dtype} of '
       f'shape {present.shape}'
     )
-  names = ('likelihood_weights', 'style_weights')
-  for name, values in zip(names, weights, strict=True):
-    if values is not None and jnp.shape(values) != shape[:1]:
-      raise ValueError(
-        f'{name} must have shape {shape[:1]}; got {jnp.shape(values)}'
-      )
+  for name, value in scalars.items():
+    if got := jnp.asarray(value).shape:
+      raise ValueError(f'{name} must be a scalar; got shape {got}')
+  for name, values in vectors.items():
+    if values is None:
+      continue
+    got = jnp.asarray(values).shape
+    if got != shape[:1]:
+      raise ValueError(f'{name} must have shape {shape[:1]}; got {got}')

@@ -131,7 +131,10 @@ def kl_bound(joint: PowerSet) -> jax.Array:
     return total + kl_of_chunk(code, kept, others), None
 
   codes = jnp.arange(2 ** (num_modalities - num_kept))
-  return jax.lax.scan(add_chunk, jnp.zeros_like(share), codes)[0]
+  # Like the products: `share` is of one value for all devices of a shard_map
+  # where nothing is missing, and a carry may not change in that.
+  zeros = jnp.zeros_like(kept.shift[0, :, 0])
+  return jax.lax.scan(add_chunk, zeros, codes)[0]
 
 
 def kl_estimate(

@@ -109,6 +109,11 @@ def check_objective(objective: Objective) -> Objective:
     value = getattr(objective, field)
     if value not in choices:
       raise ValueError(f'{field} must be one of {choices}; got {value!r}')
+  for field, default in Objective._field_defaults.items():
+    value = getattr(objective, field)
+    if not isinstance(value, type(default)):
+      expected = type(default).__name__
+      raise ValueError(f'{field} must be of type {expected}; got {value!r}')
   if objective.num_subsets < 0:
     raise ValueError(
       f'num_subsets must be at least 0; got {objective.num_subsets}'

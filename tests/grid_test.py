@@ -205,3 +205,13 @@ def test_more_seeds_are_the_same_sweep_and_keep_its_points():
   assert one.name == three.name
   old, new = grid.points(one), grid.points(three)
   assert new[: len(old)] == old
+
+
+@pytest.mark.parametrize('number', ['two', '0', '-1', '1.5', ''])
+@pytest.mark.parametrize(
+  'name', ['mst_beta', 'mst_style_dim', 'mst_prior_weight', 'missing']
+)
+def test_numbers_of_seeds_that_are_none_are_refused_by_name(name, number):
+  path = f'{_ROOT}/configs/sweeps/{name}.py'
+  with pytest.raises(ValueError, match=f"seeds must be .* 1; got '{number}'"):
+    grid.load(f'{path}:seeds={number}')

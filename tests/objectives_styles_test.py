@@ -215,8 +215,14 @@ def test_styles_that_are_the_prior_cost_nothing(bound):
   [
     ('mopoe', {'styles': STYLES[:2]}, r'styles must be 3 Gaussians'),
     ('mopoe', {'style_weights': jnp.ones(2)}, r'style_weights must have shape'),
+    ('mopoe', {'styles': [tuple(s) for s in STYLES]}, 'styles .*got a tuple'),
+    (
+      'mopoe',
+      {'styles': [Gaussian(s.mean, s.log_var[:, 0]) for s in STYLES]},
+      r'styles must have .* one shape; got \(4, \d\) and \(4,\)',
+    ),
   ],
-  ids=['too few', 'weights'],
+  ids=['too few', 'weights', 'tuples', 'shapes'],
 )
 def test_styles_that_do_not_fit_are_refused(preset, settings, message):
   with pytest.raises(ValueError, match=message):

@@ -302,14 +302,35 @@ def test_every_modality_decodes_the_same_draw_of_the_joint_posterior(key):
       {'likelihood_weights': np.ones(2)},
       r'likelihood_weights must have shape \(3,\); got \(2,\)',
     ),
-    ({'experts': make_experts(2)}, r'log_likelihood_fn must return shape'),
+    (
+      {'experts': make_experts(2)},
+      r'log_likelihood_fn must return an array of shape \(2, 1, 4\) for '
+      r'latents of shape \(2, 1, 4, 2\); got \(3, 1, 4\)',
+    ),
     (
       {'experts': Gaussian(np.zeros((B, D)), np.zeros((B, D)))},
-      r'one shape \[M, B, D\]; got \(4, 2\)',
+      r'experts must have shape \[M, B, D\]; got \(4, 2\)',
+    ),
+    (
+      {'experts': Gaussian(np.zeros(()), np.zeros(()))},
+      r'\[M, B, D\]; got \(\)',
+    ),
+    ({'experts': tuple(EXPERTS)}, 'experts must be .*Gaussian.*; got a tuple'),
+    (
+      {'experts': Gaussian(np.zeros((M, B, D), int), np.zeros((M, B, D)))},
+      'experts must be floating; got int',
+    ),
+    ({'objective': 'mopoe'}, "objective must be .*make_objective; got 'mopoe'"),
+    ({'beta': np.ones((M, 1))}, r'beta must be a scalar; got shape \(3, 1\)'),
+    ({'beta_style': np.ones(M)}, r'beta_style must be a scalar; got .*\(3,\)'),
+    ({'log_likelihood_fn': list}, 'must return an array .*; got a list'),
+    (
+      {'log_likelihood_fn': lambda z: None},
+      r'array of shape \(3, 1, 4\) .*; got a NoneType',
     ),
     (
       {'experts': Gaussian(np.zeros((M, B, D)), np.zeros((M, B, 1)))},
-      r'one shape .* got \(3, 4, 2\) and \(3, 4, 1\)',
+      r'one shape; got \(3, 4, 2\) and \(3, 4, 1\)',
     ),
     ({'objective': Objective(bound='iwae', regulariser='jsd_geometric')}, 'kl'),
   ],
@@ -319,13 +340,38 @@ def test_inputs_that_do_not_fit_are_refused(settings, message, key):
   def log_likelihood_fn(z):
     return jnp.zeros((M, *z.shape[1:-1]))
 
-  defaults = {'experts': EXPERTS, 'objective': PRESETS['mopoe']}
+  defaults = {
+    'experts': EXPERTS,
+    'objective': PRESETS['mopoe'],
+    'log_likelihood_fn': log_likelihood_fn,
+  }
   with pytest.raises(ValueError, match=message):
-    jax.eval_shape(
-      lambda: objectives.elbo(
-        key, log_likelihood_fn=log_likelihood_fn, **(defaults | settings)
+    jax.eval_shape(lambda: objectives.elbo(key, **(defaults | settings)))
+
+
+def test_lists_and_numpy_arrays_of_64_bits_mean_what_arrays_mean(key):
+  weights = jnp.array([1.0, 2.0, 3.0])
+  given = [
+    (EXPERTS, jnp.asarray(PRESENT), weights),
+    (Gaussian(*map(np.float64, EXPERTS)), PRESENT.tolist(), weights.tolist()),
+  ]
+
+  @jit
+  def terms():
+    return [
+      objectives.elbo(
+        key,
+        experts,
+        lambda z: jnp.sum(z, axis=-1),
+        objective=PRESETS['mmjsd'],
+        present=present,
+        likelihood_weights=weights,
+        style_weights=weights,
       )
-    )
+      for experts, present, weights in given
+    ]
+
+  jax.tree.map(np.testing.assert_array_equal, *terms())
 
 
 # Posteriors.

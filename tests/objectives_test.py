@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
+from jax.sharding import AxisType, PartitionSpec
 from objective_world import (
   EXPERTS,
   NOISE,
@@ -263,6 +264,8 @@ def test_one_modality_without_prior_expert_is_the_plain_vae(
     ({'prior_expert': True}, "prior_expert must .*'full_set'.*got True"),
     ({'subset_posterior': 'x'}, "subset_posterior must .*'product'.*got 'x'"),
     ({'num_samples': 0}, 'num_samples .* at least 1; got 0'),
+    ({'num_samples': 2.0}, r'num_samples must be of type int; got 2\.0'),
+    ({'unimodal_elbos': 'no'}, "unimodal_elbos must be .* bool; got 'no'"),
     ({'joint_likelihood': False}, 'joint_likelihood and unimodal_elbos'),
     ({'bound': 'iwae', 'unimodal_elbos': True}, 'needs unimodal_elbos=False'),
     (
@@ -288,3 +291,53 @@ def test_unknown_preset_names_the_known_ones():
 def test_objectives_are_static_arguments():
   made = objectives.make_objective('mopoe', num_samples=1)
   assert made == PRESETS['mopoe'] and hash(made) == hash(PRESETS['mopoe'])
+
+
+# The user's own parallelism.
+
+
+# Not all presets: loops, and what is drawn for each of their steps.
+@pytest.mark.parametrize(
+  ('preset', 'changes'),
+  [
+    ('mopoe', {}),
+    ('mopoe', {'num_subsets': 2}),
+    ('mmjsd', {}),
+    ('mmvae_dreg', {}),
+  ],
+  ids=['mopoe', 'mopoe of two subsets', 'mmjsd', 'mmvae_dreg'],
+)
+def test_shards_of_a_shard_map_are_objectives_of_their_examples(
+  preset, changes, key
+):
+  objective = objectives.make_objective(preset, **changes)
+  experts = jax.tree.map(lambda leaf: leaf[..., :2, :], EXPERTS)
+
+  def value(experts):
+    return jnp.sum(
+      objectives.elbo(
+        key, experts, lambda z: -jnp.sum(z**2, axis=-1), objective=objective
+      ).objective
+    )
+
+  def total(experts):
+    mesh = jax.make_mesh((2,), ('batch',), axis_types=(AxisType.Auto,))
+    both = jax.tree.map(lambda leaf: jnp.concatenate([leaf, leaf], 1), experts)
+    run = jax.shard_map(
+      lambda e: value(e)[None],
+      mesh=mesh,
+      in_specs=PartitionSpec(None, 'batch'),
+      out_specs=PartitionSpec('batch'),
+    )
+    return jnp.sum(run(both))
+
+  @jit
+  def run(experts):
+    return [jax.value_and_grad(fn)(experts) for fn in (value, total)]
+
+  alone, sharded = run(experts)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(2 * a, b, rtol=1e-5),
+    alone,
+    sharded,
+  )

@@ -63,5 +63,5 @@ def get_config(arg=None):
     },
     axis='missing',
     figures=('gaps',),
-    seeds=tuple(range(int(chosen.get('seeds', 3 if is_views else 1)))),
+    seeds=defaults.parse_seeds(chosen, 3 if is_views else 1),
   )

@@ -34,5 +34,5 @@ def get_config(arg=None):
     },
     axis='prior_weight',
     figures=('ablation',),
-    seeds=tuple(range(int(chosen.get('seeds', 1)))),
+    seeds=defaults.parse_seeds(chosen, 1),
   )

@@ -36,5 +36,5 @@ def get_config(arg=None):
     },
     axis='style_dim',
     figures=('ablation',),
-    seeds=tuple(range(int(chosen.get('seeds', 1)))),
+    seeds=defaults.parse_seeds(chosen, 1),
   )
