@@ -92,15 +92,17 @@ def ablation(points: Sequence[Measured], axis: str) -> dict[str, Chart]:
     'coherence) and quality of generated images (with 0 inputs: drawn from '
     'the prior) by number of input modalities, as in Sutter et al. 2020 '
     f'(mmJSD), supplement, Fig. {number}. Quality is the average precision '
-    f'(PRD on {FEATURES}) over that of a perfect generator. A point is the '
-    'mean over seeds, its bar is the standard deviation. Dotted lines: what '
-    'chance has, and the ceiling, which is what real data score; in the middle '
-    'panel both are those of conditional coherence.'
+    f'(PRD on {FEATURES}) over that of a perfect generator. Higher is better '
+    f'in all three; a line tells what {AXES[axis].label} does to it. A point '
+    'is the mean over seeds, its bar is the standard deviation. Dotted lines: '
+    'what chance has, and the ceiling, which is what real data score; in the '
+    'middle panel both are those of conditional coherence.'
     + measured.about_factors(points)
     + printed_points.about(drawn, ('probe', 'coherence'))
     + (' Beside a star stands the number of inputs.' if drawn else '')
   )
-  return {f'ablation_{axis}': Chart(charts.figure_png(figure), caption)}
+  title = f'Probe, coherence and quality of samples by {AXES[axis].label}'
+  return {f'ablation_{axis}': Chart(charts.figure_png(figure), title, caption)}
 
 
 def _draw_along(

@@ -11,10 +11,18 @@ from typing import Any, NamedTuple
 
 from mmjsd_jax import experiments, intervals, measured, tables
 from mmjsd_jax.intervals import Paired
-from mmjsd_jax.measured import AXES, Measured
+from mmjsd_jax.measured import AXES, Measured, Others
 from mmjsd_jax.tables import MISSING, Results, Table, get
 
 ReadFn = Callable[[Results], float | None]
+
+ABOUT = (
+  'Exploratory: every pair of objectives of the sweep by the same measures, '
+  'all of them shown, nothing corrected for their number, and no test of '
+  'significance. A difference is between runs of equal seed. In brackets the '
+  f'{intervals.LEVEL:.0%} percentile bootstrap interval of their mean, from '
+  f'{intervals.MIN_VALUES} seeds on; of few seeds it is too narrow.'
+)
 
 
 class Comparison(NamedTuple):
@@ -23,7 +31,7 @@ class Comparison(NamedTuple):
   Attributes:
     first: preset.
     second: preset; differences are the first one's number less this one's.
-    others: what else varies in the sweep, here equal; see `Measured`.
+    others: what else is set in the sweep, here equal; see `Measured`.
     x: where on the axis.
     measure: of `measures`.
     paired: seed by seed.
@@ -31,7 +39,7 @@ class Comparison(NamedTuple):
 
   first: str
   second: str
-  others: str
+  others: Others
   x: float
   measure: str
   paired: Paired
@@ -58,8 +66,9 @@ def compare(points: Sequence[Measured]) -> list[Comparison]:
   Args:
     points: of one sweep, with those that are missing.
   """
-  places: dict[tuple[str, float], dict[str, list[Measured]]] = {}
-  for point in sorted(points, key=lambda point: point.x):
+  places: dict[tuple[Others, float], dict[str, list[Measured]]] = {}
+  order = list(dict.fromkeys(point.others for point in points))
+  for point in sorted(points, key=lambda p: (order.index(p.others), p.x)):
     place = places.setdefault((point.others, point.x), {})
     place.setdefault(point.preset, []).append(point)
   presets = dict.fromkeys(point.preset for point in points)
@@ -78,30 +87,31 @@ def compare(points: Sequence[Measured]) -> list[Comparison]:
   ]
 
 
-def table(compared: Sequence[Comparison], axis: str) -> Table:
-  """All comparisons, a row each.
+def tables_by_measure(
+  compared: Sequence[Comparison], axis: str
+) -> dict[str, Table]:
+  """All comparisons, a table for each measure and a row for each of its own.
 
   Args:
     compared: of `compare`.
     axis: of `measured.AXES`.
   """
-  return Table(
-    'Exploratory: every pair of objectives of the sweep by the same '
-    'measures, all of them shown, nothing corrected for their number, and no '
-    'test of significance. A difference is between runs of equal seed. '
-    f'Interval: {intervals.LEVEL:.0%} percentile bootstrap of the mean '
-    'difference; of few seeds it is too narrow.',
-    (
-      'difference',
-      AXES[axis].label,
-      'measure',
-      'of each seed',
-      'mean',
-      'interval',
-      'same sign as the mean',
-    ),
-    tuple(_row(comparison) for comparison in compared),
+  names = measured.varying(comparison.others for comparison in compared)
+  columns = (
+    ', '.join(('difference', *names)),
+    AXES[axis].label,
+    'mean',
+    'of each seed',
+    'same sign as the mean',
   )
+  return {
+    measure: Table(
+      f'Differences in {measure}{_unit(measure)}.',
+      columns,
+      tuple(_row(c, names) for c in compared if c.measure == measure),
+    )
+    for measure in dict.fromkeys(c.measure for c in compared)
+  }
 
 
 def entry(comparison: Comparison) -> dict[str, Any]:
@@ -111,6 +121,7 @@ def entry(comparison: Comparison) -> dict[str, Any]:
   del tree['paired']
   interval = list(paired.interval) if paired.interval else None
   return tree | {
+    'others': measured.in_words(comparison.others),
     'differences': {str(k): v for k, v in paired.differences.items()},
     'interval': interval,
   }
@@ -124,27 +135,26 @@ def _by_seed(points: Sequence[Measured], read_fn: ReadFn) -> dict[int, float]:
   }
 
 
-def _row(comparison: Comparison) -> tuple[str, ...]:
+def _unit(measure: str) -> str:
+  return ', in nats per example' if measure == 'log p(X)' else ''
+
+
+def _row(comparison: Comparison, names: Sequence[str]) -> tuple[str, ...]:
   paired = comparison.paired
   sign = functools.partial(_signed, is_share=comparison.measure != 'log p(X)')
   titles = [
     experiments.TITLES[preset].format('K')
     for preset in (comparison.first, comparison.second)
   ]
-  where = f', {comparison.others}' if comparison.others else ''
   num = len(paired.differences)
   interval = (
-    f'{sign(paired.interval.low)} to {sign(paired.interval.high)}'
-    if paired.interval
-    else f'fewer than {intervals.MIN_VALUES} seeds'
+    f' [{", ".join(map(sign, paired.interval))}]' if paired.interval else ''
   )
   return (
-    f'{" − ".join(titles)}{where}',
+    ', '.join((' − '.join(titles), *measured.values(comparison.others, names))),
     f'{comparison.x:g}',
-    comparison.measure,
+    sign(paired.mean) + interval,
     ', '.join(f'{k}: {sign(v)}' for k, v in paired.differences.items()),
-    sign(paired.mean),
-    interval,
     f'{paired.num_agreeing} of {num}',
   )
 

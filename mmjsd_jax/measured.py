@@ -9,6 +9,9 @@ from mmjsd_jax import experiments, factor_tables, objectives, tables
 from mmjsd_jax.paper_columns import FEATURES
 from mmjsd_jax.tables import Results, get
 
+# What else varies: (name of a setting, its value).
+Others = tuple[tuple[str, str], ...]
+
 
 class Axis(NamedTuple):
   """Along what the points of a sweep are shown.
@@ -31,20 +34,24 @@ class Measured(NamedTuple):
 
   Attributes:
     name: the point's.
-    curve: what it is compared with others for: objective, and whatever else
-      varies beside the axis.
+    model: the objective as the papers call it.
     preset: the objective's.
     x: its value on the axis.
     results: contents of results.json; None for a point that is missing.
-    others: what varies beside the axis, the objective and the seed.
+    others: what is set beside the axis, the objective and the seed.
   """
 
   name: str
-  curve: str
+  model: str
   preset: str
   x: float
   results: Results | None
-  others: str = ''
+  others: Others = ()
+
+  @property
+  def curve(self) -> str:
+    """What it is compared with others for: the model, and what else is set."""
+    return ', '.join(filter(None, (self.model, in_words(self.others))))
 
 
 class Spread(NamedTuple):
@@ -106,6 +113,8 @@ WORDS: Mapping[str, Mapping[str, str]] = {
   'data.missing_how': {'at_random': 'at random', 'by_class': 'by class'},
   'data.incomplete': {'keep': 'kept', 'drop': 'dropped'},
 }
+# Their names need not stand beside them.
+_WORDED = tuple(key.rpartition('.')[2] for key in WORDS)
 
 
 def place(
@@ -132,15 +141,38 @@ def place(
   preset = config['objective']['preset']
   samples = config['objective']['change']['num_samples']
   samples = samples or objectives.PRESETS[preset].num_samples
-  others = ', '.join(
-    WORDS[key][value] if key in WORDS else f'{key.rpartition(".")[2]} {value}'
+  others = tuple(
+    (
+      key.rpartition('.')[2],
+      WORDS[key][value] if key in WORDS else str(value),
+    )
     for key, value in settings.items()
     if key not in (*AXES[axis].keys, 'objective.preset', 'seed')
   )
-  curve = experiments.TITLES[preset].format(samples)
-  curve += f', {others}' if others else ''
+  model = experiments.TITLES[preset].format(samples)
   x = AXES[axis].read_fn(config)
-  return Measured(name, curve, preset, x, results, others)
+  return Measured(name, model, preset, x, results, others)
+
+
+def in_words(others: Others) -> str:
+  """'batch_size 64, by class, dropped'."""
+  return ', '.join(
+    value if name in _WORDED else f'{name} {value}' for name, value in others
+  )
+
+
+def varying(found: Iterable[Others]) -> list[str]:
+  """Names of the settings that have several values."""
+  sets: dict[str, set[str]] = {}
+  for name, value in itertools.chain.from_iterable(found):
+    sets.setdefault(name, set()).add(value)
+  return [name for name, values in sets.items() if len(values) > 1]
+
+
+def values(others: Others, names: Iterable[str]) -> list[str]:
+  """Those of the settings of these names."""
+  found = dict(others)
+  return [found[name] for name in names if name in found]
 
 
 def curves(

@@ -1,4 +1,4 @@
-"""Parts of Markdown pages about several runs: what was run, and tables."""
+"""What pages about several runs tell of them, and Markdown of it."""
 
 import argparse
 import pathlib
@@ -84,7 +84,60 @@ def what_was_run(runs: Mapping[str, Results]) -> list[str]:
   Args:
     runs: label to the contents of a results.json.
   """
-  return [markdown(_runs(runs)), *_commands(runs), *_substitutions(runs)]
+  commands = '\n'.join(results['command'] for results in runs.values())
+  data = '\n'.join(f'- `{start}`: {what}' for start, what in sources(runs))
+  substituted = (
+    f'- {", ".join(labels)}: {text}'
+    for text, labels in substitutions(runs).items()
+  )
+  return [
+    markdown(_runs(runs)),
+    f'```\n{commands}\n```',
+    'Data:',
+    data,
+    *(
+      ['Substituted:', '\n'.join(substituted)]
+      if substitutions(runs)
+      else ['Nothing was substituted.']
+    ),
+  ]
+
+
+def sources(runs: Mapping[str, Results]) -> list[tuple[str, str]]:
+  """The data sets of the runs: start of the fingerprint, and what it is.
+
+  Args:
+    runs: label to the contents of a results.json.
+  """
+  found = ((fingerprint(r), r['data']['source']) for r in runs.values())
+  return list(dict.fromkeys(found))
+
+
+def substitutions(runs: Mapping[str, Results]) -> dict[str, list[str]]:
+  """What was substituted, to the labels of the runs where it was.
+
+  Args:
+    runs: label to the contents of a results.json.
+  """
+  texts: dict[str, list[str]] = {}
+  for label, results in runs.items():
+    for text in results['substitutions']:
+      texts.setdefault(text, []).append(label)
+  return texts
+
+
+def fingerprint(results: Results) -> str:
+  """As much of that of a run's data as tables have."""
+  return results['data']['fingerprint'][:12]
+
+
+def versions(results: Results) -> str:
+  """The programs of a run, with their versions."""
+  environment = results['environment']
+  others = (
+    f'{name} {environment[name]}' for name in _PROGRAMS if environment.get(name)
+  )
+  return f'mmjsd_jax {results["version"]}, ' + ', '.join(others)
 
 
 def markdown(table: Table) -> str:
@@ -101,12 +154,7 @@ def markdown(table: Table) -> str:
 def _runs(runs: Mapping[str, Results]) -> Table:
   rows = []
   for label, results in runs.items():
-    training, environment = results['training'], results['environment']
-    versions = (
-      f'{name} {environment[name]}'
-      for name in _PROGRAMS
-      if environment.get(name)
-    )
+    training = results['training']
     rows.append(
       (
         label,
@@ -114,9 +162,9 @@ def _runs(runs: Mapping[str, Results]) -> Table:
         tables.count(training.get('epochs')),
         duration(training.get('seconds')),
         duration(get(results, 'evaluation', 'seconds')),
-        tables.device(environment),
-        results['data']['fingerprint'][:12],
-        f'mmjsd_jax {results["version"]}, ' + ', '.join(versions),
+        tables.device(results['environment']),
+        fingerprint(results),
+        versions(results),
         results['finished'],
       )
     )
@@ -132,23 +180,3 @@ def _runs(runs: Mapping[str, Results]) -> Table:
     'finished',
   )
   return Table('', columns, tuple(rows))
-
-
-def _commands(runs: Mapping[str, Results]) -> list[str]:
-  commands = '\n'.join(results['command'] for results in runs.values())
-  sources = dict.fromkeys(
-    f'- `{results["data"]["fingerprint"][:12]}`: {results["data"]["source"]}'
-    for results in runs.values()
-  )
-  return [f'```\n{commands}\n```', 'Data:', '\n'.join(sources)]
-
-
-def _substitutions(runs: Mapping[str, Results]) -> list[str]:
-  texts: dict[str, list[str]] = {}
-  for label, results in runs.items():
-    for text in results['substitutions']:
-      texts.setdefault(text, []).append(label)
-  if not texts:
-    return ['Nothing was substituted.']
-  lines = (f'- {", ".join(labels)}: {text}' for text, labels in texts.items())
-  return ['Substituted:', '\n'.join(lines)]

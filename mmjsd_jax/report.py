@@ -1,30 +1,26 @@
 """report.html: what a run measured, on one page that opens without a network.
 
 The page is rendered from report_template.html; tables come from tables.py.
-Everything is escaped, images are embedded, and nothing is fetched.
 """
 
-import base64
-import hashlib
 import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import jinja2
-
-from mmjsd_jax import factor_tables, files, paper_tables, quality_tables, tables
+from mmjsd_jax import (
+  factor_tables,
+  files,
+  html_page,
+  paper_tables,
+  quality_tables,
+  tables,
+)
+from mmjsd_jax.html_page import Figure, Image
 from mmjsd_jax.paper_tables import PaperTable
 from mmjsd_jax.tables import Results, Table, count, duration, get, nats, share
 
-Figure = str | os.PathLike[str] | bytes
-
 SCHEMA = 1
-
-_FOLDER = pathlib.Path(__file__).parent
-_TEMPLATE = 'report_template.html'
-_SCRIPT = 'report_sort.js'
-_PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
 
 _OBJECTIVES = {
   'mvae': 'MVAE: joint ELBO of a product of experts, plus unimodal ELBOs',
@@ -82,16 +78,6 @@ class Card(NamedTuple):
   context: str
 
 
-class Image(NamedTuple):
-  """A figure as the page embeds it."""
-
-  alt: str
-  caption: str
-  uri: str
-  is_wide: bool
-  is_folded: bool
-
-
 class PublishedMetric(NamedTuple):
   """Published values of one metric, and what differs from their protocol."""
 
@@ -136,23 +122,14 @@ def render(
   schema = results.get('schema')
   if schema != SCHEMA:
     raise ValueError(f'expected results of schema {SCHEMA}, got {schema!r}')
-  environment = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(_FOLDER),
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-  )
   preset = results['objective']['preset']
-  script = (_FOLDER / _SCRIPT).read_text(encoding='utf-8')
-  return environment.get_template(_TEMPLATE).render(
+  return html_page.render(
+    'report_template.html',
     name=results['name'],
     version=results['version'],
     preset=preset,
     objective_title=_OBJECTIVES.get(preset, preset),
-    finished=_time(results['finished']),
-    script=script,
-    script_hash=_hash(script),
+    finished=html_page.time(results['finished']),
     substitutions=results['substitutions'],
     cards=_cards(results),
     meaning=_meaning(results),
@@ -206,17 +183,6 @@ def render(
     definitions=_DEFINITIONS
     + (_FACTOR_DEFINITIONS if get(results, 'metrics', 'factors') else ()),
   )
-
-
-def _hash(script: str) -> str:
-  """What a content security policy allows a script by."""
-  digest = hashlib.sha256(script.encode()).digest()
-  return 'sha256-' + base64.b64encode(digest).decode('ascii')
-
-
-def _time(written: str) -> str:
-  """A time of results.json, ISO 8601, for reading."""
-  return written.replace('T', ' ').replace('+00:00', ' UTC')
 
 
 def _left_out(results: Results) -> Mapping[str, str]:
@@ -496,8 +462,8 @@ def _run(results: Results) -> Table:
     ('checkpoint evaluated', f'step {count(training.get("checkpoint_step"))}'),
     ('device', tables.device(results['environment'])),
     ('run again', _determinism(results['environment'])),
-    ('started', _time(results['started'])),
-    ('finished', _time(results['finished'])),
+    ('started', html_page.time(results['started'])),
+    ('finished', html_page.time(results['finished'])),
     ('command', results['command']),
     ('working directory', results['workdir']),
     ('program', f'mmjsd_jax {results["version"]}'),
@@ -631,17 +597,8 @@ def _image(
   has_text: bool,
   shown: str,
 ) -> Image:
-  if isinstance(figure, bytes):
-    data, where = figure, 'bytes'
-  else:
-    data, where = pathlib.Path(figure).read_bytes(), str(figure)
-  if not data.startswith(_PNG_SIGNATURE):
-    raise ValueError(
-      f'expected figure {name!r} to be a PNG, got {where} starting with '
-      f'{data[:8]!r}'
-    )
   title, known = _known_caption(name, shown)
-  uri = 'data:image/png;base64,' + base64.b64encode(data).decode('ascii')
+  uri = html_page.embedded(name, figure)
   is_wide = name in ('curves', 'loss', 'random_samples') or shown == 'factors'
   with_all = ('conditional_', 'listing_', 'random_samples', 'reconstructions')
   if has_text and name.startswith(with_all):

@@ -26,10 +26,12 @@ class Chart(NamedTuple):
 
   Attributes:
     png: the picture.
+    title: what stands where it is not seen.
     caption: what it shows and how to read it.
   """
 
   png: bytes
+  title: str
   caption: str
 
 
@@ -116,7 +118,13 @@ def legend(
     handles,
     labels,
     loc='outside lower center',
-    ncols=min(len(labels), 3 if len(figure.axes) == 1 else 8),
+    ncols=_columns(figure, labels),
     frameon=False,
     fontsize=11,
   )
+
+
+def _columns(figure: mpl_figure.Figure, labels: Sequence[str]) -> int:
+  """So many labels of 11 points, with what is beside them, fit into a line."""
+  width = 6.6 * max(map(len, labels)) + 53  # points
+  return max(1, min(len(labels), int(72 * figure.get_figwidth() / width)))

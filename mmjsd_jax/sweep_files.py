@@ -80,7 +80,7 @@ def summary(outcome: Outcome) -> str:
   if outcome.results is None:
     return f': {outcome.error}'
   what, value = 'joint coherence', measured.coherence(outcome.results, 0)
-  if tables.get(outcome.results, 'metrics', 'factors'):
+  if value is None:  # as of factors, or where nothing judges it
     num_inputs = len(outcome.results['data']['modalities'])
     what, value = 'probe', measured.probe(outcome.results, num_inputs)
   likelihood = measured.log_likelihood(outcome.results)
@@ -135,40 +135,34 @@ def _entry(point: Point, outcome: Outcome) -> dict[str, Any]:
 def write_page(
   plan: Plan, outcomes: dict[str, Outcome], *, is_last: bool
 ) -> None:
-  """Writes sweep.md and, behind the last point, the figures.
+  """Writes sweep.html and, behind the last point, the figures.
 
   Raises:
     OSError: something cannot be written.
   """
   sweep = plan.sweep
   points = _placed(plan, outcomes)
-  pictures: dict[str, str] = {}
+  drawn: dict[str, Chart] = {}
   if is_last and any(point.results for point in points):
     for name in sweep.figures:
-      charts = FIGURES[name](points, sweep.axis)
-      pictures |= _write_charts(plan.workdir, charts)
+      drawn |= FIGURES[name](points, sweep.axis)
+    _write_charts(plan.workdir, drawn)
   page = sweep_page.page(
     title=sweep.title or sweep.name,
     points=points,
     axis=sweep.axis,
-    figures=pictures,
+    charts=drawn,
     errors={n: o.error for n, o in outcomes.items() if o.status == 'failed'},
     command=plan.command,
     states={} if is_last else {n: state(o) for n, o in outcomes.items()},
   )
-  write_atomically(plan.workdir / 'sweep.md', page)
+  write_atomically(plan.workdir / 'sweep.html', page)
   if is_last:
-    _log.info('page: %s', plan.workdir / 'sweep.md')
+    _log.info('page: %s', plan.workdir / 'sweep.html')
 
 
-def _write_charts(
-  workdir: pathlib.Path, charts: dict[str, Chart]
-) -> dict[str, str]:
-  """Path, relative to the workdir, to caption."""
-  (workdir / 'figures').mkdir(exist_ok=True)
-  captions = {}
+def _write_charts(workdir: pathlib.Path, charts: Mapping[str, Chart]) -> None:
+  folder = workdir / 'figures'
+  folder.mkdir(exist_ok=True)
   for name, chart in charts.items():
-    path = f'figures/{file_name(name)}.png'
-    figures.write_png(chart.png, workdir / path)
-    captions[path] = chart.caption
-  return captions
+    figures.write_png(chart.png, folder / f'{file_name(name)}.png')

@@ -1,7 +1,7 @@
 """The points of a sweep, run; those that can be as populations.
 
-In the workdir stand, beside a folder for every point, sweep.json, sweep.md and
-figures/.
+In the workdir stand, beside a folder for every point, sweep.json, sweep.html
+and figures/.
 """
 
 import contextlib
@@ -73,7 +73,7 @@ def check(plan: Plan) -> None:
 def execute(
   plan: Plan, interruption: Interruption | None = None
 ) -> dict[str, Outcome]:
-  """Runs the points; writes sweep.json and sweep.md after each, then figures.
+  """Runs the points; writes sweep.json and the page after each, then figures.
 
   Those that differ in the numbers of a population alone follow each other:
   they share data and compiled programs, and are trained together where that is

@@ -17,8 +17,8 @@ Results = Mapping[str, Any]
 MISSING = 'missing'
 NOT_APPLICABLE = '-'
 
-# With what `share` and its like append, or '(all)': '-7,012.3 ± 12.3'.
-_NUMBER = re.compile(r'[-+]?\d[\d,]*(\.\d+)?(e[-+]?\d+)?( ±.*| \(.*)?$')
+# With what may follow, which is an error, '(all)' or '[an interval]'.
+_NUMBER = re.compile(r'[-+]?\d[\d,]*(\.\d+)?(e[-+]?\d+)?( [±(\[].*)?$')
 
 
 class Table(NamedTuple):

@@ -48,6 +48,7 @@ def trade_off(points: Sequence[Measured], axis: str) -> dict[str, Chart]:
   if not measured.has_factors(points):  # joint samples have no truth
     made['trade_off_joint'] = Chart(
       _draw_planes([joint], 1, points),
+      'Joint coherence against log-likelihood',
       'Joint coherence against the log-likelihood of all modalities, as in '
       f'Sutter et al. 2021 (MoPoE), Fig. 1. {reading}'
       f'{_about_printed([joint], points)}',
@@ -60,6 +61,7 @@ def trade_off(points: Sequence[Measured], axis: str) -> dict[str, Chart]:
     figure = {2: ', Fig. 5', 1: ', Fig. 6'}.get(size, '')
     made[f'trade_off_from_{size}'] = Chart(
       png,
+      f'Coherence from {measured.inputs(size)} against log-likelihood',
       'Conditional coherence against log p(X), estimated with draws from the '
       f'posterior given the inputs, as in Sutter et al. 2021 (MoPoE){figure}. '
       f'{reading}{_about_printed(planes, points)}'

@@ -52,7 +52,10 @@ def test_every_measure_at_every_place_is_shown():
 
 def test_only_runs_that_are_else_equal_are_compared():
   compared = _joint(comparisons.compare(_points(seeds=(0,), others=(64, 128))))
-  assert [c.others for c in compared] == ['hidden_dim 64', 'hidden_dim 128']
+  assert [c.others for c in compared] == [
+    (('hidden_dim', '64'),),
+    (('hidden_dim', '128'),),
+  ]
 
 
 def test_a_run_that_is_missing_takes_its_partner_out():
@@ -66,22 +69,32 @@ def test_one_objective_has_nothing_to_compare():
   assert comparisons.compare(_points()[::2]) == []
 
 
-def test_the_table_says_how_to_read_it():
+def test_every_measure_has_a_table():
   points = _points()
-  table = comparisons.table(comparisons.compare(points), 'beta')
-  assert table.caption.startswith('Exploratory')
-  (row,) = [row for row in table.rows if row[2] == 'joint coherence']
+  tables = comparisons.tables_by_measure(comparisons.compare(points), 'beta')
+  assert list(tables) == list(comparisons.measures(3))
+  (row,) = tables['joint coherence'].rows
   assert row == (
     'MoPoE − MMVAE',
     '5',
-    'joint coherence',
+    '+0.100 [-0.100, +0.300]',
     '0: +0.300, 1: +0.100, 2: -0.100',
-    '+0.100',
-    '-0.100 to +0.300',
     '2 of 3',
   )
-  table = comparisons.table(comparisons.compare(points[:4]), 'beta')
-  assert {row[5] for row in table.rows} == {'fewer than 3 seeds'}
+  caption = 'Differences in log p(X), in nats per example.'
+  assert tables['log p(X)'].caption == caption
+  compared = comparisons.compare(points[:4])
+  (row,) = comparisons.tables_by_measure(compared, 'beta')['log p(X)'].rows
+  assert '[' not in row[2]
+
+
+def test_settings_that_vary_are_told_and_kept_together():
+  compared = comparisons.compare(_points(betas=(1.0, 5.0), others=(64, 128)))
+  table = comparisons.tables_by_measure(compared, 'beta')['log p(X)']
+  assert table.columns[:2] == ('difference, hidden_dim', 'beta')
+  assert [row[:2] for row in table.rows] == [
+    (f'MoPoE − MMVAE, {size}', beta) for size in (64, 128) for beta in '15'
+  ]
 
 
 def test_an_entry_is_json():
@@ -89,4 +102,6 @@ def test_an_entry_is_json():
   assert json.loads(json.dumps(first)) == first
   assert first['interval'] == pytest.approx([-0.1, 0.3])
   assert first['measure'] == 'joint coherence'
+  (*_, last) = comparisons.compare(_points(seeds=(0,), others=(64, 128)))
+  assert comparisons.entry(last)['others'] == 'hidden_dim 128'
   assert measured.coherence(_points()[0].results, 0) == pytest.approx(0.35)

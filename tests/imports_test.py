@@ -105,6 +105,7 @@ TABLE = (
   Entry('quality_tables', ('numpy',)),
   Entry('factor_tables', ()),
   Entry('pages', ()),
+  Entry('html_page', ('jinja2',)),
   Entry('experiments', ()),
   Entry('published_values', ()),
   Entry('paper_columns', ('numpy',)),
@@ -124,7 +125,7 @@ TABLE = (
   Entry('pictures', ('numpy', 'PIL')),
   Entry('layout', ('numpy', 'PIL')),
   Entry('figures', ('numpy', 'PIL')),
-  Entry('report', ('jinja2',)),
+  Entry('report', ()),
   # Entry. Only `main` and `sweep` have flags.
   Entry('command', ('jax', 'absl')),
   Entry('grid', ('ml_collections',)),

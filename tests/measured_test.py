@@ -44,7 +44,15 @@ def test_how_modalities_were_taken_away_is_said_in_words():
   point = _place(
     'missing', **{'data.missing_how': 'by_class', 'data.incomplete': 'drop'}
   )
-  assert point.others == 'by class, dropped'
+  assert measured.in_words(point.others) == 'by class, dropped'
+
+
+def test_settings_are_told_by_name_or_where_they_vary():
+  found = (('a', '1'), ('b', 'x')), (('a', '2'), ('b', 'x'))
+  assert measured.in_words(found[0]) == 'a 1, b x'
+  assert measured.varying(found) == ['a']
+  assert measured.varying(found[:1]) == []
+  assert measured.values(found[0], ['b', 'a', 'c']) == ['x', '1']
 
 
 @pytest.mark.parametrize(

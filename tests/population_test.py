@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 
 import jax
 import pytest
@@ -119,9 +120,9 @@ def test_only_the_first_member_compiles(finished):
 
 def test_the_joint_report_has_mean_deviation_and_front(finished):
   workdir, _ = finished
-  page = (workdir / 'sweep.md').read_text()
-  assert 'figures/trade_off_joint.png' in page
-  (row,) = [line for line in page.splitlines() if '| 5 | 2 |' in line]
+  page = (workdir / 'sweep.html').read_text()
+  assert 'alt="Joint coherence against log-likelihood"' in page
+  (row,) = re.findall('<tr>.*<td>5</td><td>2</td>(.*)</tr>', page)
   assert '±' in row
   points = json.loads((workdir / 'sweep.json').read_text())['points']
   assert [point['status'] for point in points] == ['computed'] * 4

@@ -121,6 +121,6 @@ def test_files_that_are_no_code_are_packaged():
   text = (_ROOT / 'pyproject.toml').read_text(encoding='utf-8')
   patterns = tomllib.loads(text)['tool']['setuptools']['package-data']['*']
   files = {p.name: p for p in (_ROOT / 'mmjsd_jax').iterdir() if p.is_file()}
-  assert {'published_values.json', 'report_sort.js'} <= files.keys()
+  assert {'published_values.json', 'page_sort.js'} <= files.keys()
   for path in files.values():
     assert path.suffix == '.py' or any(map(path.match, patterns)), path

@@ -1,23 +1,34 @@
-"""Reports in a real browser: what they show, on a phone and in the dark.
+"""Pages in a real browser: what they show, on a phone and in the dark.
 
-One is made up. MMJSD_REPORT names another, such as that of a run, and
-MMJSD_SCREENSHOTS a folder for pictures of both.
+The report of a run and the page of a sweep are made up. MMJSD_REPORT names
+another, and MMJSD_SCREENSHOTS a folder for pictures of all.
 """
 
 import copy
+import functools
 import html
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import sweep_world
 from PIL import Image
 
-from mmjsd_jax import curves, figures, published, report
+from mmjsd_jax import (
+  ablation,
+  curves,
+  figures,
+  published,
+  report,
+  sweep_curves,
+)
 
 pytestmark = pytest.mark.whole
 
@@ -25,7 +36,7 @@ _DATA = pathlib.Path(__file__).parent / 'data'
 _NAMES = ('chromium', 'chromium-browser', 'google-chrome')
 _GIVEN = os.environ.get('MMJSD_REPORT')
 
-# Frames with the report side by side: name -> width in pixels, colours.
+# Frames with the page side by side: name -> width in pixels, colours.
 _FRAMES = {
   'phone_light': (390, 'light'),
   'phone_dark': (390, 'dark'),
@@ -37,10 +48,10 @@ _PAGE = """<!DOCTYPE html>
 <meta charset="utf-8">
 <body style="margin: 0; white-space: nowrap">{frames}
 <pre></pre>
-<script>{script}</script>
+<script>const sorted = {sorted}; {script}</script>
 """
 _FRAME = (
-  '<iframe width="{width}" height="{height}" srcdoc="{report}"'
+  '<iframe width="{width}" height="{height}" srcdoc="{text}"'
   ' style="border: 0; color-scheme: {colours}"></iframe>'
 )
 _SCRIPT = """
@@ -48,8 +59,8 @@ const cells = (table, column) =>
   [...table.tBodies[0].rows].map(row => row.cells[column].textContent);
 
 const press = (table, column) => {
-  if (!table) return null;
-  const heading = table.tHead.rows[0].cells[column];
+  const heading = table?.tHead.rows[0].cells[column];
+  if (!heading) return null;  // another page
   const [button] = heading.querySelectorAll('button');
   const seen = [cells(table, column)];
   const said = [];
@@ -78,9 +89,7 @@ const look = (frame) => {
       && each.getBoundingClientRect().right > frame.clientWidth + 0.5
     ).map(each => each.outerHTML.slice(0, 80)),
     colours: [style.color, style.backgroundColor],
-    numbers: press(find('Conditional coherence from one modality'), 1),
-    errors: press(find('by proposal'), 1),
-    words: press(find('Linear probe accuracy for every subset'), 0),
+    pressed: sorted.map(([id, column]) => press(find(id), column)),
   };
 };
 
@@ -91,8 +100,39 @@ addEventListener('load', () => {
 """
 
 
+class Sorted(NamedTuple):
+  """A table of a page, and a column that it is sorted by.
+
+  Attributes:
+    page: 'made' or 'sweep'.
+    caption: a part of the table's, and of no other's.
+    column: its number.
+    has_words: sorted as such, and not as numbers.
+    has_absent: whether numbers are missing there.
+    has_errors: whether they have errors, or deviations.
+  """
+
+  page: str
+  caption: str
+  column: int
+  has_words: bool = False
+  has_absent: bool = False
+  has_errors: bool = False
+
+
+_SORTED = (
+  Sorted('made', 'from one modality', 1, has_absent=True),
+  Sorted('made', 'by proposal', 1, has_errors=True),
+  Sorted('made', 'Linear probe accuracy for every subset', 0, has_words=True),
+  Sorted('sweep', 'Mean ±', 6, has_absent=True, has_errors=True),
+  Sorted('sweep', 'Differences in joint coherence', 2),
+  Sorted('sweep', 'Differences in log p(X)', 2),
+  Sorted('sweep', 'What every run is at', 1, has_words=True),
+)
+
+
 class Opened(NamedTuple):
-  """A report as the browser has it.
+  """A page as the browser has it.
 
   Attributes:
     frames: name -> what was found there.
@@ -116,34 +156,46 @@ def browser() -> str:
 
 
 @pytest.fixture(scope='module')
-def made(browser: str, tmp_path_factory: pytest.TempPathFactory) -> Opened:
-  """The report that is made up."""
-  return _open(browser, _report(), 'made', tmp_path_factory.mktemp('browser'))
+def pages(
+  browser: str, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Opened]:
+  """Opens 'made', a report, 'sweep', or the page of a path; each once."""
+
+  @functools.cache
+  def opened(name: str) -> Opened:
+    makers = {'made': _report, 'sweep': _sweep}
+    if name in makers:
+      text = makers[name]()
+    else:
+      text = pathlib.Path(name).read_text(encoding='utf-8')
+    kept = name if name in makers else 'given'
+    return _open(browser, text, kept, tmp_path_factory.mktemp('browser'))
+
+  return opened
 
 
-@pytest.fixture(scope='module', params=['made', *filter(None, [_GIVEN])])
+@pytest.fixture(params=['made', 'sweep', *filter(None, [_GIVEN])])
 def opened(
-  browser: str,
-  request: pytest.FixtureRequest,
-  tmp_path_factory: pytest.TempPathFactory,
+  request: pytest.FixtureRequest, pages: Callable[[str], Opened]
 ) -> Opened:
-  """Any report."""
-  if request.param == 'made':
-    return request.getfixturevalue('made')
-  text = pathlib.Path(request.param).read_text(encoding='utf-8')
-  return _open(browser, text, 'given', tmp_path_factory.mktemp('browser'))
+  """Any page."""
+  return pages(request.param)
 
 
 def _open(browser: str, text: str, name: str, folder: pathlib.Path) -> Opened:
   page = folder / 'page.html'
   frames = [
     _FRAME.format(
-      width=width, colours=colours, height=_HEIGHT, report=html.escape(text)
+      width=width, colours=colours, height=_HEIGHT, text=html.escape(text)
     )
     for width, colours in _FRAMES.values()
   ]
+  tables = [(each.caption, each.column) for each in _SORTED]
   page.write_text(
-    _PAGE.format(frames=''.join(frames), script=_SCRIPT), encoding='utf-8'
+    _PAGE.format(
+      frames=''.join(frames), sorted=json.dumps(tables), script=_SCRIPT
+    ),
+    encoding='utf-8',
   )
   total = sum(width for width, _ in _FRAMES.values())
   picture = folder / 'picture.png'
@@ -214,15 +266,57 @@ def _report() -> str:
   return report.render(results, drawn)
 
 
+def _sweep() -> str:
+  """A page of 108 points with every section, some of which failed."""
+  points = sweep_world.make_points(
+    ('mopoe', 'mmvae', 'mmjsd'),
+    (0.5, 1.0, 2.5, 5.0, 10.0, 20.0),
+    num_seeds=3,
+    hidden_dim=(64, 128),
+  )
+  errors = {}
+  for index, point in enumerate(points):
+    if index % 9 == 4:
+      errors[point.name] = f'disk full: {100 * "x"}' if index % 2 else 'nan'
+    shift = np.random.default_rng(index).normal(scale=0.1)
+    metrics = point.results['metrics']
+    metrics['coherence']['joint'] += shift
+    metrics['log_likelihood']['joint']['value'] += 100 * shift
+    point.results['training']['seconds'] += shift
+  points[0].results['substitutions'] = ['Digits of another kind.']
+  points[1].results['data']['fingerprint'] = 64 * 'f'
+  points = [
+    point._replace(results=None) if point.name in errors else point
+    for point in points
+  ]
+  wide = figures.to_png(np.zeros((400, 1800, 3), np.uint8))
+  return sweep_world.make_page(
+    points,
+    command='python -m mmjsd_jax.sweep --workdir=' + 200 * 'x',
+    charts={
+      **ablation.ablation(points, 'beta'),
+      'wide': sweep_curves.Chart(wide, 'A wide one', 'Nothing to read.'),
+    },
+    errors=errors,
+    states={
+      point.name: f'failed: {errors[point.name]}'
+      if point.name in errors
+      else f'done; joint coherence 0.{index}'
+      for index, point in enumerate(points)
+    },
+  )
+
+
 def test_no_image_is_broken(opened):
   for found in opened.frames.values():
     assert found['images']
     assert all(found['images'])
 
 
-def test_every_figure_is_on_the_page(made):
-  for found in made.frames.values():
-    assert len(found['images']) == 5
+@pytest.mark.parametrize(('name', 'num'), [('made', 5), ('sweep', 2)])
+def test_every_figure_is_on_the_page(pages, name, num):
+  for found in pages(name).frames.values():
+    assert len(found['images']) == num
 
 
 def test_the_page_asks_no_server_and_the_console_is_silent(opened):
@@ -262,21 +356,29 @@ def _brightness(colour: str) -> float:
   return sum(map(int, levels)) / 3
 
 
-@pytest.mark.parametrize('column', ['numbers', 'errors', 'words'])
-def test_a_pressed_heading_sorts_its_table(made, column):
-  found = made.frames['phone_light'][column]
+@pytest.mark.parametrize('table', _SORTED, ids=lambda table: table.caption)
+def test_a_pressed_heading_sorts_its_table(pages, table):
+  frame = pages(table.page).frames['phone_light']
+  found = frame['pressed'][_SORTED.index(table)]
   (before, up, down, after), said = found.values()
-  key = str if column == 'words' else _number
+  key = _natural if table.has_words else _number
   absent = [cell for cell in before if cell in ('-', 'missing')]
-  there = sorted((cell for cell in before if cell not in absent), key=key)
+  there = [cell for cell in before if cell not in absent]
   assert len(set(there)) > 2 and before not in (up, down)
-  assert up == there + absent
-  assert down == there[::-1] + absent
+  assert up == sorted(there, key=key) + absent
+  assert down == sorted(there, key=key, reverse=True) + absent
   assert after == before
   assert said == ['ascending', 'descending', None]
-  assert bool(absent) == (column == 'numbers')
-  assert any(' ± ' in cell for cell in before) == (column == 'errors')
+  assert bool(absent) == table.has_absent
+  assert any(' ± ' in cell for cell in before) == table.has_errors
 
 
 def _number(cell: str) -> float:
-  return float(cell.split(' ± ')[0].replace(',', ''))
+  return float(re.split(' ±| \\[', cell)[0].replace(',', ''))
+
+
+def _natural(cell: str) -> list[tuple[str, int]]:
+  """Sorts 'a2' before 'a10'."""
+  return [
+    (text, int(digits or 0)) for text, digits in re.findall(r'(\D*)(\d*)', cell)
+  ]

@@ -351,7 +351,7 @@ def test_figures_of_results_stay_in_their_folder(tmp_path, monkeypatch):
 
 
 def test_figures_of_a_sweep_stay_in_their_folder(tmp_path):
-  charts = {'../../evil': Chart(b'', 'caption')}
+  charts = {'../../evil': Chart(b'', 'title', 'caption')}
   (tmp_path / 'a').mkdir()
   with pytest.raises(ValueError, match="got '../../evil'"):
     sweep_files._write_charts(tmp_path / 'a', charts)

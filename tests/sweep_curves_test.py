@@ -5,9 +5,10 @@ import io
 import factor_world
 import pytest
 import sweep_world
+from matplotlib import figure as mpl_figure
 from PIL import Image
 
-from mmjsd_jax import ablation, charts, measured, trade_off
+from mmjsd_jax import ablation, charts, measured, sweep_curves, trade_off
 from mmjsd_jax import config as configuration
 from mmjsd_jax.grid import Point
 
@@ -149,6 +150,23 @@ def test_a_model_without_any_point_stays_in_the_legend(drawn):
   (legend,) = drawn[0].legends
   labels = [text.get_text() for text in legend.get_texts()]
   assert labels == ['MoPoE', 'MMVAE (missing)']
+
+
+@pytest.mark.parametrize('num_sizes', [0, 3])
+@pytest.mark.parametrize('num_panels', [1, 3])
+def test_long_names_stay_within_the_figure(num_panels, num_sizes):
+  points = sweep_world.make_points(
+    ('mopoe', 'mmvae', 'mmjsd'), hidden_dim=(64, 128), latent_dim=(20, 32)
+  )
+  figure = mpl_figure.Figure(
+    figsize=(2.2 + 4.6 * num_panels, 5), layout='constrained'
+  )
+  figure.subplots(1, num_panels)
+  sweep_curves.legend(figure, points, num_sizes)
+  figure.draw_without_rendering()
+  (legend,) = figure.legends
+  extent = legend.get_window_extent()
+  assert 0 <= extent.x0 < extent.x1 <= figure.bbox.width
 
 
 def test_nothing_measured_is_said(drawn):

@@ -1,28 +1,17 @@
-"""sweep.md: its table, and that what is missing is said."""
+"""sweep.html: its tables, and that what is missing is said."""
+
+import base64
+import re
 
 import factor_world
-import sweep_world
+import numpy as np
+from html_world import Page
+from sweep_world import make_page, make_points
 
-from mmjsd_jax import comparisons, measured, sweep_page
-from mmjsd_jax import config as configuration
-from mmjsd_jax.grid import Point
+from mmjsd_jax import comparisons, figures, measured, sweep_page
+from mmjsd_jax.sweep_curves import Chart
 
-
-def _points(missing=(), num_seeds=2):
-  """MoPoE at beta 0.5 and 5; those in `missing` have no results."""
-  sweep = sweep_world.make_sweep()
-  points = []
-  for beta in (0.5, 5.0):
-    for seed in range(num_seeds):
-      config = configuration.default()
-      config.update_from_flattened_dict({'objective.beta': beta, 'seed': seed})
-      name = f'{beta}-{seed}'
-      point = Point(name, {'objective.beta': beta, 'seed': seed}, config)
-      results = sweep_world.make_results(point)
-      points.append(
-        sweep_world.place(sweep, point, None if name in missing else results)
-      )
-  return points
+_PNG = figures.to_png(np.zeros((2, 2, 3), np.uint8))
 
 
 def _row(table, value):
@@ -30,21 +19,8 @@ def _row(table, value):
   return dict(zip(table.columns, row, strict=True))
 
 
-def _page(points, **changes):
-  arguments = {
-    'title': 'T',
-    'points': points,
-    'axis': 'beta',
-    'figures': {'figures/a.png': 'Caption.'},
-    'errors': {},
-    'command': 'the command',
-    'states': {},
-  }
-  return sweep_page.page(**arguments | changes)
-
-
 def test_seeds_become_mean_and_standard_deviation():
-  table = sweep_page.table(_points(), 'beta')
+  table = sweep_page.table(make_points(), 'beta')
   row = _row(table, '0.5')
   assert row['model'] == 'MoPoE'
   assert row['runs'] == '2'
@@ -55,16 +31,18 @@ def test_seeds_become_mean_and_standard_deviation():
 
 
 def test_three_seeds_have_an_interval_and_fewer_are_said_to_have_none():
-  table = sweep_page.table(_points(num_seeds=3), 'beta')
+  table = sweep_page.table(make_points(num_seeds=3), 'beta')
   interval = _row(table, '0.5')['joint coherence']
   assert interval == '0.006 ± 0.001 [0.005, 0.007]'
   assert '95% percentile bootstrap interval' in table.caption
-  table = sweep_page.table(_points(), 'beta')
+  table = sweep_page.table(make_points(), 'beta')
   assert 'fewer than 3 seeds have no interval' in table.caption
 
 
 def test_missing_points_are_said():
-  points = _points(missing=('0.5-1', '5.0-0', '5.0-1'))
+  points = make_points(
+    missing=[f'mopoe-beta_{x}-seed_{n}' for x, n in ((0.5, 1), (5, 0), (5, 1))]
+  )
   table = sweep_page.table(points, 'beta')
   assert _row(table, '0.5')['runs'] == '1 of 2'
   assert _row(table, '0.5')['joint coherence'] == '0.005'
@@ -74,42 +52,114 @@ def test_missing_points_are_said():
 
 
 def test_a_measure_that_some_seeds_lack_says_of_how_many_it_is():
-  points = _points()
+  points = make_points()
   points[0].results['metrics']['coherence']['joint'] = None
   row = _row(sweep_page.table(points, 'beta'), '0.5')
   assert row['joint coherence'] == '0.006 (n = 1)'
 
 
+def test_settings_that_vary_stand_beside_the_model():
+  points = make_points(hidden_dim=(64, 128), latent_dim=(20,))
+  table = sweep_page.table(points, 'beta')
+  assert table.columns[:2] == ('model, hidden_dim', 'beta')
+  assert [row[:2] for row in table.rows] == [
+    (f'MoPoE, {size}', beta) for size in (64, 128) for beta in ('0.5', '5')
+  ]
+
+
 def test_the_page_has_command_table_figures_and_runs():
-  page = _page(_points())
-  for text in (
-    'the command',
-    '| MoPoE | 0.5 | 2 |',
-    '](figures/a.png)\n\nCaption.',
-  ):
-    assert text in page
-  assert 'Nothing was substituted.' in page
-  assert 'Missing' not in page
-  assert 'do not compare' not in page
+  points = make_points()
+  chart = Chart(_PNG, 'A title', 'How to read it.')
+  text = make_page(points, charts={'a': chart})
+  page = Page(text)
+  for told in ('<pre>the command</pre>', 'A title.</b> How to read it.'):
+    assert told in text
+  assert {'MoPoE', '0.5', '0.839 ± 0'} <= set(page.cells)
+  (image,) = [a for tag, a in page.tags if tag == 'img']
+  data = base64.b64decode(image['src'].partition(',')[2])
+  assert data == _PNG and image['alt'] == 'A title'
+  linked = {a['href'] for tag, a in page.tags if tag == 'a'}
+  assert {f'{point.name}/report.html' for point in points} <= linked
+  assert '4 runs along beta: 4 done. ' in text
+  assert 'Nothing was substituted in these runs.' in text
+  for told in ('id="missing"', 'do not compare', 'id="under-way"'):
+    assert told not in text
+
+
+def test_what_all_runs_share_is_told_once():
+  points = make_points()
+  version = points[0].results['version']
+  points[0].results['training']['seconds'] = 1234.56
+  same, different = sweep_page._runs(
+    {point.name: point.results for point in points}
+  )
+  assert dict(same.rows)['versions'].startswith(f'mmjsd_jax {version}, ')
+  assert different.columns == ('run', 'training, s')
+  assert different.rows[0] == (points[0].name, '1,234.6')
 
 
 def test_points_on_different_data_are_said_not_to_compare():
-  points = _points()
+  points = make_points()
   points[0].results['data']['fingerprint'] = 'other'
-  assert 'on 2 different data sets' in _page(points)
+  text = make_page(points)
+  assert 'They were on 2 different data sets' in text
+  assert 'data (SHA-256)' in Page(text).cells
+  assert '<code>other</code>' in text
+
+
+def test_what_was_substituted_is_told_with_whose_it_was():
+  points = make_points(betas=(0.5, 1.0, 2.5, 5.0))
+  for index, point in enumerate(points):
+    results = point.results
+    results['substitutions'] += ['By all.']
+    results['substitutions'] += ['By many.'] if index else []
+    results['substitutions'] += [] if index else ['By one.']
+  said = re.sub(r'\s+', ' ', make_page(points))
+  assert '<li>By all. (all runs) </li>' in said
+  assert f'<li>By one. ({points[0].name}) </li>' in said
+  others = ', '.join(point.name for point in points[1:])
+  assert f'<li>By many. <details><summary>7 of 8 runs</summary>{others}' in said
+  assert said.index('By all.') < said.index('id="numbers"')
 
 
 def test_failed_points_are_listed_with_their_error():
-  page = _page(_points(missing=('0.5-1',)), errors={'0.5-1': 'disk full'})
-  assert '1 of 4 runs failed' in page
-  assert '- `0.5-1`: disk full' in page
+  points = make_points(missing=('mopoe-beta_0.5-seed_1',))
+  text = make_page(points, errors={points[2].name: 'disk full'})
+  assert '1 of 4 runs failed' in text
+  assert f'<li>disk full\n({points[2].name})' in text
+  assert '4 runs along beta: 3 done, 1 failed. ' in text
+
+
+def test_a_page_under_way_tells_what_every_run_is_at():
+  points = make_points(missing=('mopoe-beta_5-seed_1',))
+  states = {point.name: f'state of {point.name}' for point in points}
+  text = make_page(points, states=states)
+  assert set(states.values()) <= set(Page(text).cells)
+  assert '3 done, 1 not run yet' in text
+
+
+def test_long_tables_are_folded():
+  few, many = make_points(), make_points(num_seeds=7)
+  folded = 'Every run</summary>'
+  assert folded not in make_page(few)
+  assert make_page(many).count(folded) == 1
+  states = {point.name: 'waiting' for point in many}
+  assert make_page(many, states=states).count(folded) == 2
+
+
+def test_objectives_are_compared_by_measure():
+  text = make_page(make_points(('mopoe', 'mmvae'), num_seeds=3))
+  titles = re.findall('<h3>(.*?)</h3>', text)
+  assert titles == list(comparisons.measures(3))
+  assert Page(text).cells.count('MoPoE − MMVAE') == 4 * 2
 
 
 def test_a_page_of_nothing_can_be_made():
-  points = [point._replace(results=None) for point in _points()]
-  page = _page(points, figures={})
+  points = [point._replace(results=None) for point in make_points()]
+  text = make_page(points)
   assert measured.modalities(points) == ()
-  assert '| MoPoE | 0.5 | 0 of 2 |' in page
+  assert '0 of 2' in Page(text).cells
+  assert '4 runs along beta: 0 done, 4 not run yet. ' in text
 
 
 def _factor_points():
@@ -140,11 +190,11 @@ def test_factors_fill_the_columns_of_a_class():
   assert 'average precision of logistic' in table.caption
   found = {c.measure for c in comparisons.compare(points)}
   assert found == {'probe, all inputs', 'coherence, 1 input', 'log p(X)'}
-  assert 'factors' not in sweep_page.table(_points(), 'beta').caption
+  assert 'factors' not in sweep_page.table(make_points(), 'beta').caption
 
 
 def test_what_no_run_measured_has_no_column():
-  points = _points()
+  points = make_points()
   for point in points:
     del point.results['metrics']['quality']
   columns = sweep_page.table(points, 'beta').columns

@@ -3,17 +3,20 @@
 Nothing is trained: the run of a point is replaced by one that writes results.
 """
 
+import base64
 import contextlib
+import html
 import json
 import pathlib
 from typing import Any, NamedTuple
 
 import pytest
 import sweep_world
+from html_world import Page
 from PIL import Image
 
 from mmjsd_jax import config as configuration
-from mmjsd_jax import grid, sweep_run
+from mmjsd_jax import grid, sweep_files, sweep_run
 from mmjsd_jax import workdir as workdirs
 from mmjsd_jax.grid import Point
 from mmjsd_jax.interruption import Stopped
@@ -130,8 +133,8 @@ def test_a_sweep_leaves_numbers_page_and_figures(world):
   assert first['settings']['objective.beta'] == 1.0
   assert first['metrics']['coherence']['0'] == 0.01
   assert pathlib.Path('runs/s', first['results']).is_file()
-  page = pathlib.Path('runs/s/sweep.md').read_text('utf-8')
-  assert page.startswith('# A tiny sweep\n')
+  page = pathlib.Path('runs/s/sweep.html').read_text('utf-8')
+  assert '<h1>A tiny sweep</h1>' in page
   pictures = sorted(pathlib.Path('runs/s/figures').iterdir())
   assert [picture.stem for picture in pictures] == [
     'ablation_beta',
@@ -142,7 +145,8 @@ def test_a_sweep_leaves_numbers_page_and_figures(world):
   for picture in pictures:
     with Image.open(picture) as opened:
       assert opened.format == 'PNG'
-    assert f'](figures/{picture.name})' in page
+    data = base64.b64encode(picture.read_bytes()).decode()
+    assert f'src="data:image/png;base64,{data}"' in page
   assert not [p for p in pathlib.Path().rglob('*') if 'partial' in p.name]
 
 
@@ -198,9 +202,9 @@ def test_a_point_that_fails_stops_no_other(world, error):
   told = ' '.join(str(error).split())
   failed = _stored()['points'][1]
   assert told in failed['error'] and failed['metrics'] is None
-  page = pathlib.Path('runs/s/sweep.md').read_text('utf-8')
+  page = pathlib.Path('runs/s/sweep.html').read_text('utf-8')
   assert '1 of 3 runs failed' in page
-  assert f'- `{NAMES[1]}`: ' in page and told in page
+  assert f'{failed["error"]}\n({NAMES[1]})' in html.unescape(page)
   # It is tried again.
   world.errors = {}
   outcomes = sweep_run.execute(_prepare())
@@ -241,9 +245,9 @@ def test_a_run_without_results_has_failed(world, monkeypatch):
 def test_all_points_failing_still_leaves_a_page(world):
   world.errors = dict.fromkeys(NAMES, OSError('disk full'))
   sweep_run.execute(_prepare())
-  page = pathlib.Path('runs/s/sweep.md').read_text('utf-8')
+  page = pathlib.Path('runs/s/sweep.html').read_text('utf-8')
   assert '3 of 3 runs failed' in page
-  assert '## Figures' not in page
+  assert '<figure' not in page
 
 
 @pytest.mark.parametrize(
@@ -292,6 +296,13 @@ def test_a_point_is_told_as_it_ends(world, caplog):
   assert told[0].startswith(f'point 1 of 3, {NAMES[0]}: computed in ')
   assert told[0].endswith('; joint coherence 0.010, log p(X) -1,801.0')
   assert told[1].endswith(': disk full')
+
+
+def test_a_point_is_told_by_its_probe_where_nothing_judges_coherence():
+  results = sweep_world.make_points()[0].results
+  del results['metrics']['coherence']
+  outcome = sweep_files.Outcome('computed', results)
+  assert sweep_files.state(outcome) == 'done; probe 0.839, log p(X) -1,800.5'
 
 
 def test_a_point_is_what_main_would_run(world):
@@ -390,15 +401,16 @@ def test_the_page_tells_how_far_the_sweep_is(world):
   world.errors = {NAMES[1]: OSError('disk full'), NAMES[2]: Stopped('saved')}
   with pytest.raises(Stopped):
     sweep_run.execute(_prepare())
-  page = pathlib.Path('runs/s/sweep.md').read_text('utf-8')
-  assert '## Under way' in page
+  page = pathlib.Path('runs/s/sweep.html').read_text('utf-8')
+  cells = Page(page).cells
   for name, state in zip(
-    NAMES, ('done; joint', 'failed: ', 'waiting |'), strict=True
+    NAMES, ('done; joint', 'failed: ', 'waiting'), strict=True
   ):
-    assert f'| {name} | {state}' in page
+    assert cells[cells.index(name) + 1].startswith(state)
   world.errors = {}
   sweep_run.execute(_prepare())
-  assert 'Under way' not in pathlib.Path('runs/s/sweep.md').read_text('utf-8')
+  page = pathlib.Path('runs/s/sweep.html').read_text('utf-8')
+  assert 'Under way' not in page and '<figure' in page
 
 
 def test_a_live_table_is_told_of_every_point(world, monkeypatch):
@@ -422,6 +434,6 @@ def test_three_seeds_leave_comparisons_in_numbers_and_page(world):
   )
   compared = {c['measure']: c for c in _stored()['comparisons']}
   assert compared['joint coherence']['interval'] == [0, 0]
-  page = pathlib.Path('runs/s/sweep.md').read_text('utf-8')
-  assert '## Objectives compared' in page
+  page = pathlib.Path('runs/s/sweep.html').read_text('utf-8')
+  assert 'id="compared"' in page
   assert 'Exploratory' in page

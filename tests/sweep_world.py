@@ -1,11 +1,12 @@
-"""Points of made-up sweeps over MNIST-SVHN-Text."""
+"""Points and pages of made-up sweeps over MNIST-SVHN-Text."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import paper_world
 
 from mmjsd_jax import config as configuration
-from mmjsd_jax import measured
+from mmjsd_jax import grid, measured, sweep_page
 from mmjsd_jax.grid import Point, Sweep
 from mmjsd_jax.measured import Measured
 from mmjsd_jax.paper_columns import FEATURES
@@ -54,6 +55,52 @@ def make_results(point: Point) -> dict[str, Any]:
     },
   }
   return results
+
+
+def make_points(
+  presets: Sequence[str] = ('mopoe',),
+  betas: Sequence[float] = (0.5, 5.0),
+  num_seeds: int = 2,
+  missing: Sequence[str] = (),
+  **others: Sequence[Any],
+) -> list[Measured]:
+  """Points such as 'mopoe-beta_5-seed_0'; those in `missing` have no results.
+
+  Args:
+    presets: the objectives.
+    betas: of each of them.
+    num_seeds: of each of these.
+    missing: names of points.
+    **others: field of config.model to the values that it has as well.
+  """
+  sweep = make_sweep(
+    grid={
+      'objective.preset': presets,
+      **{f'model.{name}': values for name, values in others.items()},
+      'objective.beta': betas,
+    },
+    seeds=tuple(range(num_seeds)),
+  )
+  base = configuration.default()
+  base.train.num_steps = 4
+  return [
+    place(sweep, point, None if point.name in missing else make_results(point))
+    for point in grid.points(sweep, base)
+  ]
+
+
+def make_page(points: Sequence[Measured], **changes: Any) -> str:
+  """Their page, without figures but for those in `changes`."""
+  arguments = {
+    'title': 'A made-up sweep',
+    'points': points,
+    'axis': 'beta',
+    'charts': {},
+    'errors': {},
+    'command': 'the command',
+    'states': {},
+  }
+  return sweep_page.page(**arguments | changes)
 
 
 def place(sweep: Sweep, point: Point, results: Any) -> Measured:

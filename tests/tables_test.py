@@ -72,6 +72,7 @@ def test_durations(seconds: Any, expected: str):
     (('0.5', 'all'), True),
     (('3d_view', '0.5'), True),
     (('1.5 s',), True),
+    (('+0.1 [-0.1, +0.3]', '-1,800.5 ± 2.0 [-1,801.0, -1,798.5]'), False),
   ],
 )
 def test_a_column_has_words_or_numbers(cells: tuple[str, ...], expected: bool):
