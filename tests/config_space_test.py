@@ -134,7 +134,7 @@ SPACE = {
   'data.digits': _choices('auto', 'mnist', 'idx', 'tfds', 'embedded'),
   'data.dir': Values(('', str(_HERE), 'nowhere'), (*NOT_PATHS, None)),
   'data.backgrounds': _tuples(
-    [_FILES], 1, 'nowhere.png', str(_HERE), *NOT_PATHS
+    [_FILES, ('textures',)], 1, 'nowhere.png', str(_HERE), *NOT_PATHS
   ),
   'data.modalities': _tuples(
     [('m0',), ('m0', 'm4'), ('mnist', 'text'), ('text',)], 'm5', 0, ''

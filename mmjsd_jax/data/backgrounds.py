@@ -3,8 +3,8 @@
 The paper's are, for m0 to m4: a fractal tree, Munch's The Scream, the Lena
 portrait, a star field and shingles (Sutter et al. 2021, MoPoE, App. D.1). They
 are files: any five may be named. No picture is shipped with this package. Where
-none is named and none lies in the data directory, and where `TEXTURES` stands in
-place of names, five textures made by arithmetic are taken.
+none is named and none lies in the data directory, and where `TEXTURES` stands
+in place of names, five textures made by arithmetic are taken.
 """
 
 import os
