@@ -125,7 +125,12 @@ def _members(
   if path.is_dir():
     found = sorted(path.glob('*.npy'))
     return {p.stem: functools.partial(p.open, 'rb') for p in found}
-  archive = stack.enter_context(zipfile.ZipFile(path))
+  try:
+    archive = stack.enter_context(zipfile.ZipFile(path))
+  except zipfile.BadZipFile as error:
+    raise ValueError(
+      f'expected an .npz, or a folder of .npy files: {error}'
+    ) from None
   return {
     name.removesuffix('.npy'): functools.partial(archive.open, name)
     for name in archive.namelist()

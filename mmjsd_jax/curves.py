@@ -38,9 +38,9 @@ def curves_figure(runs: Mapping[str, Results]) -> bytes:
     raise ValueError('expected the results of at least one run, got none')
   figure = mpl_figure.Figure(figsize=(13, 4.6), dpi=120, layout='constrained')
   panels = figure.subplots(1, 3)
-  samples = _common_probe_size(runs.values())
+  samples = _common_probe_size(list(runs.values()))
   units = (
-    f'accuracy, {samples or "?"} training latents',
+    f'accuracy, {samples} training latents',
     'share of the right class',
   )
   if measures := {factor_tables.measure(run) for run in runs.values()} - {''}:
@@ -180,7 +180,7 @@ def _factor_panels(results: Results) -> tuple[_Panel, _Panel]:
   )
 
 
-def _common_probe_size(runs: Iterable[Results]) -> str | None:
+def _common_probe_size(runs: Sequence[Results]) -> str:
   """The smallest number of training latents that any run was probed with."""
   sizes = {
     key
@@ -188,7 +188,10 @@ def _common_probe_size(runs: Iterable[Results]) -> str | None:
     for key in results['metrics'].get('probe') or {}
     if key.isdigit()
   }
-  return min(sizes, key=int, default=None)
+  if not sizes:
+    return '?'
+  size = min(sizes, key=int)
+  return max((tables.probe_size(run, size) for run in runs), key=len)
 
 
 def _styles(runs: Mapping[str, Results]) -> dict[str, dict[str, Any]]:

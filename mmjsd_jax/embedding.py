@@ -10,6 +10,7 @@ from mmjsd_jax.example_files import (
   check_given,
   open_parts,
   parse_given,
+  placing,
 )
 from mmjsd_jax.output_files import SUFFIXES, check_output, write_rows
 from mmjsd_jax.trained import Trained
@@ -65,6 +66,7 @@ def execute(job: Embedding, check: Callable[[], None]) -> None:
     write_rows(job.output, job.num_rows) as append,
   ):
     for part in parts:
-      q = job.model.encode(part.inputs, present=part.present)
+      with placing(part):
+        q = job.model.encode(part.inputs, present=part.present)
       append({ID: part.ids, 'mean': q.mean, 'std': q.std})
       check()

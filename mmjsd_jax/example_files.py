@@ -93,6 +93,17 @@ def parts(arrays: ArrayFiles) -> Iterator[Part]:
     first += count
 
 
+@contextlib.contextmanager
+def placing(part: Part) -> Iterator[None]:
+  """An error that counts the rows of a later part says where they begin."""
+  try:
+    yield
+  except ValueError as error:
+    if not part.first:
+      raise
+    raise ValueError(f'in the rows from {part.first} on: {error}') from None
+
+
 def _open(given: Given) -> contextlib.AbstractContextManager[ArrayFiles]:
   """The file with the arrays that are read: all, where none are named."""
   if not given.modalities:

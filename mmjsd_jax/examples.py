@@ -3,7 +3,8 @@
 Legend in gaussian.py; N examples are along the first axis. Items are what
 `data.preparation` takes, by the kind of their modality, besides
   image   float images of NaN alone are absent;
-  text    places in the alphabet, integers [N, L], serve as well as strings;
+  text    places in the alphabet, integers [N, L], serve as well as strings, of
+          which those that are empty, None or NaN are absent;
   vector  rows of NaN alone are absent.
 """
 
@@ -14,7 +15,7 @@ import numpy as np
 from numpy import typing as npt
 
 from mmjsd_jax.data.declaration import ModalitySpec
-from mmjsd_jax.data.preparation import prepare, restore
+from mmjsd_jax.data.preparation import as_array, has_text, prepare, restore
 from mmjsd_jax.data.text import ALPHABET
 from mmjsd_jax.modalities import text
 from mmjsd_jax.model import Modality
@@ -84,7 +85,7 @@ def make_examples(
   for name in (*inputs, *(present or {})):
     if name not in known:
       raise ValueError(f'modalities must be some of {known}; got {name!r}')
-  given = {name: np.asarray(x) for name, x in inputs.items()}
+  given = {name: as_array(x) for name, x in inputs.items()}
   num_examples = _num_examples(given, known)
   arrays, masks = {}, []
   for spec in specs:
@@ -92,7 +93,8 @@ def make_examples(
     dtype: npt.DTypeLike = np.float32 if spec.kind == 'vector' else np.uint8
     if spec.name in given:
       x = given[spec.name]
-      mask = _mask(spec.name, present or {}, num_examples) & ~_is_nan(x)
+      mask = _mask(spec.name, present or {}, num_examples)
+      mask = mask & _is_there(spec, x, mask)
       items = _prepared(spec, x[mask])
       dtype = items.dtype
     arrays[spec.name] = np.zeros((num_examples, *spec.shape), dtype)
@@ -145,11 +147,24 @@ def _mask(
   return mask
 
 
-def _is_nan(x: np.ndarray) -> np.ndarray:
-  """Which items are NaN alone. Shape [N]."""
+def _is_there(
+  spec: ModalitySpec, x: np.ndarray, mask: np.ndarray
+) -> np.ndarray:
+  """Which items are neither NaN nor, of strings, empty. Bool [N]."""
+  if spec.kind == 'text' and x.ndim == 1 and x.dtype.kind in 'UO':
+    return has_text(x)
   if not np.issubdtype(x.dtype, np.floating) or x.ndim == 1:
-    return np.zeros(len(x), bool)
-  return np.isnan(x).reshape(len(x), -1).all(axis=1)
+    return np.ones(len(x), bool)
+  is_nan = np.isnan(x).reshape(len(x), -1)
+  is_part = mask & is_nan.any(axis=1) & ~is_nan.all(axis=1)
+  if is_part.any():
+    row = int(np.argmax(is_part))
+    raise ValueError(
+      f'{spec.name} must be NaN in a whole row or nowhere in it; got'
+      f' {np.sum(is_part)} of {len(x)} rows that are in part, the first row'
+      f' {row}, at place {np.argmax(is_nan[row])}'
+    )
+  return ~is_nan.all(axis=1)
 
 
 def _prepared(spec: ModalitySpec, x: np.ndarray) -> np.ndarray:

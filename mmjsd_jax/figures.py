@@ -67,7 +67,8 @@ def conditional_grid(
   A column is one test example, as in Sutter et al. 2020 (mmJSD), Fig. 1.
 
   Args:
-    inputs: one row per input modality, I of them. Shape [C, ...] each.
+    inputs: one row per input modality, I of them. Shape [C, ...] each. Without
+      any, as where vectors are given, the samples stand alone.
     samples: one row per draw or generated modality, R of them. [C, ...] each.
     input_labels: written to the left of the input rows, I of them; '' for none.
     sample_labels: as `input_labels`, R of them.
@@ -86,7 +87,7 @@ def conditional_grid(
     [to_pixels(row, num_axes=1, scale=scale) for row in rows]
     for rows in (inputs, samples)
   )
-  if not top or not bottom or len({len(row) for row in top + bottom}) != 1:
+  if not bottom or len({len(row) for row in top + bottom}) != 1:
     raise ValueError(
       'expected rows of inputs and of samples, all with the same columns, got '
       f'{[len(row) for row in top]} and {[len(row) for row in bottom]} columns'
@@ -99,11 +100,15 @@ def conditional_grid(
   left = layout.margin(labels[0] + labels[1])
   blocks = []
   for rows, names in zip((top, bottom), labels, strict=True):
+    if not rows:
+      continue
     block = layout.mosaic(rows, gap=gap, width=width)
     if input_labels is not None or sample_labels is not None:
       heights = [row.shape[1] + gap for row in rows]
       block = layout.with_row_labels(block, names, heights, left)
     blocks.append(block)
+  if not top:
+    return blocks[0]
   line = layout.separator(blocks[0].shape[1])
   return np.concatenate([blocks[0], line, blocks[1]])
 

@@ -15,6 +15,7 @@ from mmjsd_jax.example_files import (
   check_given,
   open_parts,
   parse_given,
+  placing,
 )
 from mmjsd_jax.examples import make_examples
 from mmjsd_jax.output_files import ARRAY_SUFFIXES, check_output, write_rows
@@ -121,14 +122,15 @@ def _from_file(
   assert job.given is not None
   with open_parts(job.given) as parts:
     for part in parts:
-      decoded = model.generate(
-        part.inputs,
-        job.targets,
-        job.num_samples,
-        key=job.seed,
-        present=part.present,
-        first=part.first,
-      )
+      with placing(part):
+        decoded = model.generate(
+          part.inputs,
+          job.targets,
+          job.num_samples,
+          key=job.seed,
+          present=part.present,
+          first=part.first,
+        )
       rows = model.as_given(decoded)
       if job.num_samples == 1:
         rows = {name: x[:, 0] for name, x in rows.items()}

@@ -8,6 +8,7 @@ from mmjsd_jax import __version__, factor_tables
 from mmjsd_jax import config as configuration
 from mmjsd_jax.data.declaration import to_tree
 from mmjsd_jax.files import read_json
+from mmjsd_jax.tables import probe_size
 from mmjsd_jax.trained import Trained
 
 # Where the data of this package's sets come from, and on what terms.
@@ -164,7 +165,8 @@ def _metrics(metrics: dict[str, Any]) -> list[dict[str, Any]]:
         (
           f'probe given {size}',
           value,
-          f'test accuracy of logistic regression on {number} posterior means',
+          'test accuracy of logistic regression on'
+          f' {probe_size({"metrics": metrics}, number)} posterior means',
         )
         for size, value in block['by_size'].items()
       ]

@@ -203,8 +203,9 @@ def _cards(results: Results) -> list[Card]:
     'probe': Card(
       'Linear probe',
       _range(get(probe, '1'), get(probe, str(last))),
-      f'accuracy from 1 → {last} modalities; {n} latents; '
-      f'chance {share(get(metrics, "probe", "chance"))}',
+      f'accuracy from 1 → {last} modalities; '
+      f'{tables.probe_size(results, n)} latents; chance '
+      f'{share(get(metrics, "probe", "chance"))}',
     ),
     'coherence': Card(
       'Conditional coherence',
@@ -396,6 +397,7 @@ def _cautions(results: Results) -> list[str]:
   if absent:
     said = (name.replace('_', ' ') + why for name, why in absent.items())
     cautions.append(f'Not measured in this run: {", ".join(said)}.')
+  cautions += _gaps(results)
   coherence = get(metrics, 'coherence', 'conditional', 'by_size', '1')
   chance = get(metrics, 'coherence', 'chance')
   if tables.is_number(coherence) and tables.is_number(chance):
@@ -427,6 +429,36 @@ def _cautions(results: Results) -> list[str]:
       'whenever the loss or a gradient was not finite.'
     )
   return cautions
+
+
+def _gaps(results: Results) -> list[str]:
+  """How few examples the numbers of all modalities are of, where some lack."""
+  data, metrics = results['data'], results['metrics']
+  n, every = tables.probe_sizes(results)[0], '+'.join(data['modalities'])
+  told = []
+  if numbers := get(metrics, 'probe', n, 'num_examples', every):
+    train, test = map(count, numbers)
+    told.append(
+      'Examples lack modalities or their class: the probe of all '
+      f'{len(data["modalities"])} learned from {train} examples and was judged '
+      f'on {test}.'
+    )
+  complete = get(metrics, 'log_likelihood', 'num_examples')
+  limits = get(results, 'config', 'evaluation') or {}
+  taken = min(
+    limits.get(key) or data['num_test']
+    for key in ('num_test_examples', 'num_log_likelihood_examples')
+  )
+  if (
+    get(data, 'missing')
+    and tables.is_number(complete)
+    and complete < min(taken, data['num_test'])
+  ):
+    told.append(
+      f'log p(x) is of {count(complete)} of {count(data["num_test"])} test '
+      'examples, those that have all modalities.'
+    )
+  return told
 
 
 def _run(results: Results) -> Table:
@@ -582,10 +614,15 @@ def _images(
       captions.get(name),
       is_folded=name in grids[2:],
       has_text=has_text or has_factors,
-      shown='factors' if has_factors else 'digit',
+      shown='factors' if has_factors else _shared(results),
     )
     for name, figure in figures.items()
   ]
+
+
+def _shared(results: Results) -> str:
+  """What modalities show of one example: of users' own data it is not known."""
+  return 'content' if results['data']['name'] == 'custom' else 'digit'
 
 
 def _image(

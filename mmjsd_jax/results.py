@@ -31,7 +31,7 @@ from mmjsd_jax.files import file_name, write_json
 from mmjsd_jax.job import Job
 from mmjsd_jax.journal import read_metrics
 from mmjsd_jax.step import TrainState
-from mmjsd_jax.tables import share
+from mmjsd_jax.tables import probe_size, share
 
 _log = logging.getLogger(__name__)
 
@@ -146,7 +146,10 @@ def _tell(results: dict[str, Any]) -> None:
   """The headline numbers, for whoever waits at the terminal."""
   metrics = results['metrics']
   probes = {k: v for k, v in metrics.get('probe', {}).items() if k.isdigit()}
-  by_size = {f'linear probe, {size} latents': probes[size] for size in probes}
+  by_size = {
+    f'linear probe, {probe_size(results, size)} latents': probes[size]
+    for size in probes
+  }
   if 'coherence' in metrics:
     by_size['conditional coherence'] = metrics['coherence']['conditional']
   for name, block in by_size.items():

@@ -156,8 +156,8 @@ def probe_by_size(results: Results) -> Table:
     'averaged over subsets of a size. Ceiling 1. ' + _probe_settings(probe),
     (
       'input modalities',
-      *(f'{int(n):,} training latents' for n in counts),
-      *(f'untrained, {int(n):,}' for n in counts),
+      *(f'{probe_size(results, n)} training latents' for n in counts),
+      *(f'untrained, {probe_size(results, n)}' for n in counts),
       'chance',
     ),
     tuple(rows),
@@ -173,7 +173,7 @@ def probe_subsets(results: Results) -> Table:
   )
   return Table(
     'Linear probe accuracy for every subset of input modalities.',
-    ('subset', *(f'{int(n):,} training latents' for n in counts)),
+    ('subset', *(f'{probe_size(results, n)} training latents' for n in counts)),
     tuple(
       (name, *(share(get(probe, n, 'subsets', name)) for n in counts))
       for name in names
@@ -572,6 +572,12 @@ def probe_sizes(results: Results) -> list[str]:
   """Numbers of training latents that were probed, ascending; as recorded."""
   probe = get(results, 'metrics', 'probe') or {}
   return sorted((key for key in probe if key.isdigit()), key=int) or ['500']
+
+
+def probe_size(results: Results, n: str) -> str:
+  """One of `probe_sizes` for reading: where there are gaps, it is the most."""
+  has_gaps = get(results, 'metrics', 'probe', n, 'num_examples')
+  return f'{"up to " if has_gaps else ""}{int(n):,}'
 
 
 def mean_ceiling(results: Results) -> float | None:

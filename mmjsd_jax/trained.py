@@ -66,6 +66,10 @@ class Trained(NamedTuple):
   step: int
   sampler: Sampler | None = None
 
+  def __repr__(self) -> str:
+    items = (f'{s.name}: {s.kind} {list(s.shape)}' for s in self.specs)
+    return f'Trained(step {self.step}; {", ".join(items)})'
+
   @property
   def modalities(self) -> tuple[str, ...]:
     """Names of the inputs."""
@@ -101,7 +105,7 @@ class Trained(NamedTuple):
     z: npt.ArrayLike,
     styles: Inputs | None = None,
     *,
-    targets: Sequence[str] | None = None,
+    targets: Sequence[str] | str | None = None,
   ) -> Arrays:
     """The means of p(x_m | s_m, z), of texts logits.
 
@@ -142,7 +146,7 @@ class Trained(NamedTuple):
   def generate(
     self,
     given: Inputs,
-    targets: Sequence[str] | None = None,
+    targets: Sequence[str] | str | None = None,
     num_samples: int = 1,
     *,
     key: jax.Array | int,
@@ -153,7 +157,8 @@ class Trained(NamedTuple):
 
     Args:
       given: as the inputs of `encode`.
-      targets: modalities to decode; None is all, those that are given too.
+      targets: modalities to decode, names or 'm0+m2'; None is all, those that
+        are given too.
       num_samples: K.
       key: of JAX, or a seed.
       present: as of `encode`.
@@ -173,7 +178,7 @@ class Trained(NamedTuple):
     key: jax.Array | int,
     num_samples: int,
     *,
-    targets: Sequence[str] | None = None,
+    targets: Sequence[str] | str | None = None,
     first: int = 0,
     source: str = 'prior',
   ) -> Arrays:
@@ -327,7 +332,9 @@ class Trained(NamedTuple):
       num_samples,
     )
 
-  def _targets(self, targets: Sequence[str] | None) -> tuple[str, ...]:
+  def _targets(self, targets: Sequence[str] | str | None) -> tuple[str, ...]:
+    if isinstance(targets, str):
+      targets = targets.split('+')
     names = self.modalities if targets is None else tuple(targets)
     if not names or not set(names) <= set(self.modalities):
       raise ValueError(f'targets must be of {self.modalities}; got {names}')

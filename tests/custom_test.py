@@ -113,10 +113,11 @@ def test_the_test_part_is_drawn_by_the_seed():
   ('labels', 'codes'),
   [
     (['b', 'a', '', 'b', None, 'c'], [1, -1, -1, 0, 1, 2]),
+    (['b', 'a', np.nan, 'b', np.nan, 'c'], [1, -1, -1, 0, 1, 2]),
     ([7, 5, -1, 7, -1, 9], [1, -1, -1, 0, 1, 2]),
     ([7.0, 5.0, np.nan, 7.0, np.nan, 9.0], [1, -1, -1, 0, 1, 2]),
   ],
-  ids=['strings', 'integers', 'floats'],
+  ids=['strings', 'strings and NaN', 'integers', 'floats'],
 )
 def test_labels_become_classes_and_may_be_unknown(labels, codes):
   found = make_dataset({'a': _vectors()}, labels=labels, split=HALVES)
@@ -263,7 +264,25 @@ def test_texts_are_restored_from_scores():
       {},
       'a must be finite; got infinity in row 0, column 0',
     ),
-    ({'a': np.zeros(6)}, {}, r'a must be uint8 or floats .*; got float64 \(6,'),
+    ({'a': np.zeros(6)}, {}, r'a must be numbers \[N, columns\]; got float64'),
+    (
+      {'a': _vectors().astype(object)},
+      {},
+      r'a must be numbers \[N, columns\]; got object',
+    ),
+    (
+      {'a': Items(np.zeros((0, 2)), origin='a.csv')},
+      {},
+      r'a of a.csv must be .* one row at least; got float64 \(0, 2\)',
+    ),
+    (
+      {
+        'a': Items(_vectors(), ids=list('pqrstu')),
+        'b': Items(_vectors(), ids=[f'{x} ' for x in 'pqrstu']),
+      },
+      {},
+      "ids of a must be, some .*; got none, the first 'p' where .* has 'p '",
+    ),
     ({'a': np.array(b'x')}, {}, 'a must be an array of numbers or strings'),
     ({'a': np.zeros((6, 0))}, {}, r'a must be numbers \[N, columns\]; got'),
     (

@@ -107,6 +107,12 @@ def test_wrong_number_of_labels_is_refused():
     figures.conditional_grid(_images(1, 3), _images(2, 3), sample_labels=['m1'])
 
 
+def test_samples_stand_alone_where_no_input_can_be_drawn():
+  alone = figures.conditional_grid([], _images(2, 3), gap=1, scale=1)
+  below = figures.conditional_grid(_images(1, 3), _images(2, 3), gap=1, scale=1)
+  np.testing.assert_array_equal(alone, below[-len(alone) :])
+
+
 def test_inputs_and_samples_need_the_same_columns():
   with pytest.raises(ValueError, match='same columns'):
     figures.conditional_grid(_images(1, 3), _images(2, 4))

@@ -263,5 +263,14 @@ def test_columns_of_both_splits_must_be_the_same(tmp_path):
     (tmp_path / f'{split}.csv').write_text(f'{name}\n1\n2\n')
   spec = ModalitySpec('a', 'vector')
   declaration = Declaration((Declared(spec, Source('{split}.csv')),))
-  with pytest.raises(ValueError, match="a must have the same columns .*'[xy]'"):
+  with pytest.raises(ValueError, match='a must have the same .*') as error:
+    own_files.load(declaration, directory=str(tmp_path))
+  assert str(error.value).endswith(
+    "got (1,) and (1,), only train.csv has 'x', only test.csv has 'y'"
+  )
+  (tmp_path / 'train.csv').write_text('x,y\n1,1\n')
+  with pytest.raises(ValueError, match=r"and \(1,\), only train.csv has 'x'$"):
+    own_files.load(declaration, directory=str(tmp_path))
+  (tmp_path / 'test.csv').write_text('y,x\n1,1\n')
+  with pytest.raises(ValueError, match="column 'y' in the place of 'x'$"):
     own_files.load(declaration, directory=str(tmp_path))

@@ -115,6 +115,30 @@ def test_cautions_name_what_weakens_the_numbers(results: dict[str, Any]):
   assert 'lower than before training' in text
 
 
+def test_numbers_of_few_examples_say_so(results: dict[str, Any]):
+  names, metrics = results['data']['modalities'], results['metrics']
+  (size,) = [n for n in metrics['probe'] if n.isdigit()][:1]
+  assert f'up to {int(size):,}' not in report.render(results, {})
+  metrics['probe'][size]['num_examples'] = {'+'.join(names): [23, 3]}
+  metrics['log_likelihood']['num_examples'] = 4
+  missing = {'share': 0.3, 'modalities': {}, 'num_complete': 20}
+  results['data'] |= {'num_test': 47, 'missing': missing}
+  text = report.render(results, {})
+  assert f'up to {int(size):,} training latents' in text
+  assert f'up to {int(size):,} latents; chance' in text
+  assert 'learned from 23 examples and was judged on 3.' in text
+  assert 'log p(x) is of 4 of 47 test examples' in text
+
+
+def test_captions_speak_of_digits_only_where_there_are_some(
+  results: dict[str, Any],
+):
+  figures = {'random_samples': _PNG}
+  assert 'the same digit in all blocks' in report.render(results, figures)
+  results['data']['name'] = 'custom'
+  assert 'the same content in all blocks' in report.render(results, figures)
+
+
 @pytest.mark.parametrize(
   ('platform', 'flags', 'said'),
   [

@@ -134,6 +134,16 @@ def test_absence_is_said_in_four_ways(model):
     _assert_equal(ways[0], other)
 
 
+def test_words_that_are_none_are_absent(model):
+  alone = make_examples(model.specs, {'word': ['one']})
+  for gap in ('', None, np.nan):
+    found = make_examples(model.specs, {'word': ['one', gap]})
+    np.testing.assert_array_equal(found.present[1], [True, False])
+    np.testing.assert_array_equal(
+      found.inputs['word'][0], alone.inputs['word'][0]
+    )
+
+
 def test_every_example_has_its_own_gaps(model):
   inputs = make_inputs(4)
   inputs['gene'][1] = np.nan
@@ -270,6 +280,20 @@ def test_a_sampler_is_of_the_step_that_was_evaluated(tmp_path, small_networks):
     trained.load(folder)
 
 
+def test_targets_may_be_one_string(model):
+  given = {'gene': make_inputs(2)['gene']}
+  found = model.generate(given, 'picture+word', key=0)
+  assert set(found) == {'picture', 'word'}
+  _assert_equal(found, model.generate(given, ['picture', 'word'], key=0))
+
+
+def test_a_model_is_told_in_one_line(model):
+  assert repr(model) == (
+    f'Trained(step {model.step}; picture: image [2, 3, 1], word: text [4],'
+    ' gene: vector [5])'
+  )
+
+
 def test_what_is_generated_can_be_given_again(model):
   stored = model.as_given(model.sample(0, 3))
   assert stored['picture'].dtype == np.uint8
@@ -339,6 +363,8 @@ def test_vectors_and_texts_are_in_the_users_terms():
   np.testing.assert_array_equal(examples.present, [[1, 0], [1, 0]])
   vectors = as_given(specs[0], np.array([[[1.0, 0.0]]]))
   np.testing.assert_array_equal(vectors, [[[3, 2]]])
+  with pytest.raises(ValueError, match=r'shape \[N, 2\]; got \[2, 1\]'):
+    make_examples(specs, {'gene': [[3], [1]]})  # not one for both columns
   words = as_given(specs[1], np.eye(3)[[[0, 2, 1], [1, 1, 1]]])
   assert words.tolist() == ['ba', 'aaa']
   assert words.dtype == '<U3'
@@ -356,7 +382,11 @@ def test_vectors_and_texts_are_in_the_users_terms():
     ({'gene': np.zeros((2, 5)), 'word': ['a']}, 'the same number of examples'),
     ({'gene': np.zeros((2, 4))}, r'gene must have shape \[N, 5\]; got \[2, 4'),
     ({'gene': np.array([['a'] * 5])}, r'gene must be numbers .* got <U1'),
-    ({'gene': [[0, 1, np.nan, 0, 0]]}, 'gene must be within the range'),
+    (
+      {'gene': [[np.nan] * 5, [0, 1, np.nan, 0, 0]]},
+      'gene must be NaN in a whole row .* got 1 of 2 .* row 1, at place 2',
+    ),
+    ({'gene': [[0, 1, np.inf, 0, 0]]}, 'gene must be within the range'),
     ({'picture': np.full((1, 2, 3, 1), 255.0)}, r'in \[0, 1\] .*got 255.0 to'),
     ({'picture': np.zeros((1, 2, 3, 1), int)}, 'uint8 or floats .*; got int64'),
     ({'word': ['five!']}, "word: .* at most 4 characters; got 'five!'"),

@@ -20,7 +20,7 @@ from mmjsd_jax.data.declaration import (
   check_share,
   check_spec,
 )
-from mmjsd_jax.data.preparation import complete, prepare
+from mmjsd_jax.data.preparation import as_array, complete, has_text, prepare
 
 NAME = 'custom'
 
@@ -171,19 +171,19 @@ def make_dataset(
 
 def _as_items(what: str, given: Items | npt.ArrayLike) -> Items:
   items = given if isinstance(given, Items) else Items(given)
-  values = np.asarray(items.values)
-  if values.dtype.kind == 'S' or values.ndim == 0:
+  values = as_array(items.values)
+  if values.dtype.kind == 'S' or values.ndim == 0 or not len(values):
     raise ValueError(
-      f'{what} must be an array of numbers or strings; got {values.dtype}'
-      f' {values.shape}'
+      f'{_what(what, items)} must be an array of numbers or strings, one row at'
+      f' least; got {values.dtype} {values.shape}'
     )
   return items._replace(values=values)
 
 
 def _guessed(name: str, values: np.ndarray) -> ModalitySpec:
-  if values.dtype.kind in 'UO':
+  if values.dtype.kind in 'UO' and values.ndim == 1:
     return ModalitySpec(name, 'text')
-  return ModalitySpec(name, 'vector' if values.ndim == 2 else 'image')
+  return ModalitySpec(name, 'image' if values.ndim in (3, 4) else 'vector')
 
 
 def _match(items: Mapping[str, Items]) -> _Examples:
@@ -201,11 +201,17 @@ def _match(items: Mapping[str, Items]) -> _Examples:
     raise ValueError(
       f'all modalities must have ids, or none; got {have_ids} of {list(items)}'
     )
-  index: dict[str, int] = {}
-  for name, x in items.items():
-    for one in _checked_ids(_what(name, x), x):
-      index.setdefault(one, len(index))
-  return _Examples(len(index), index)
+  ids = {name: _checked_ids(_what(name, x), x) for name, x in items.items()}
+  for name, some in ids.items():
+    others = [one for other in ids if other != name for one in ids[other]]
+    if others and set(some).isdisjoint(others):
+      raise ValueError(
+        f'ids of {_what(name, items[name])} must be, some of them, those of'
+        f' another modality; got none, the first {some[0]!r} where another has'
+        f' {others[0]!r}'
+      )
+  every = dict.fromkeys(one for some in ids.values() for one in some)
+  return _Examples(len(every), {one: row for row, one in enumerate(every)})
 
 
 def _checked_ids(what: str, items: Items) -> list[str]:
@@ -272,8 +278,7 @@ def _modality(
       raise ValueError(
         f'{what} must be strings [N]; got {values.dtype} {values.shape}'
       )
-    has_text = [isinstance(x, str) and x != '' for x in values.tolist()]
-    return _Rows(what, values, rows, present & np.array(has_text, bool))
+    return _Rows(what, values, rows, present & has_text(values))
   if np.issubdtype(values.dtype, np.floating) and values.ndim > 1:
     is_nan = np.isnan(values).reshape(len(values), -1)
     is_part = is_nan.any(axis=1) & ~is_nan.all(axis=1) & present

@@ -146,13 +146,13 @@ def _joined(
 
 def _concatenated(what: str, some: Sequence[Items]) -> Items:
   arrays = [np.asarray(items.values) for items in some]
-  shapes = {array.shape[1:] for array in arrays}
-  columns = {tuple(items.columns) for items in some}
-  if len(shapes) > 1 or len(columns) > 1:
+  shapes = [array.shape[1:] for array in arrays]
+  columns = [tuple(items.columns) for items in some]
+  if len(set(shapes)) > 1 or len(set(columns)) > 1:
     raise ValueError(
       f'{what} must have the same columns and shape in'
       f' {" and ".join(items.origin for items in some)}; got'
-      f' {sorted(shapes)}{_first_difference(columns)}'
+      f' {" and ".join(map(str, shapes))}{_difference(columns, some)}'
     )
   masks = [
     np.ones(len(array), bool) if items.present is None else items.present
@@ -167,13 +167,19 @@ def _concatenated(what: str, some: Sequence[Items]) -> Items:
   )
 
 
-def _first_difference(columns: set[tuple[str, ...]]) -> str:
-  if len(columns) != 2:
-    return ''
-  for pair in zip(*columns, strict=False):
+def _difference(
+  columns: Sequence[tuple[str, ...]], some: Sequence[Items]
+) -> str:
+  first, second = columns
+  told = [
+    f', only {items.origin} has {_few(names)}'
+    for items, own, others in zip(some, columns, (second, first), strict=True)
+    if (names := [name for name in own if name not in others])
+  ]
+  for pair in () if told else zip(first, second, strict=True):
     if pair[0] != pair[1]:
-      return f', column {pair[0]!r} in the place of {pair[1]!r}'
-  return ''
+      return f', column {pair[1]!r} in the place of {pair[0]!r}'
+  return ''.join(told)
 
 
 def _read(

@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy import typing as npt
 
 from mmjsd_jax.data import text
 from mmjsd_jax.data.declaration import ModalitySpec
@@ -54,6 +55,21 @@ def complete(
   return spec._replace(mean=mean, std=std)
 
 
+def as_array(values: npt.ArrayLike) -> np.ndarray:
+  """What a user gives as an array, in which NaN and None are not strings."""
+  array = np.asarray(values)
+  if array.dtype.kind == 'U' and not isinstance(values, np.ndarray):
+    return np.asarray(values, object)
+  return array
+
+
+def has_text(values: np.ndarray) -> np.ndarray:
+  """Which of N are strings, and not empty. Bool [N]."""
+  return np.array(
+    [isinstance(x, str) and x != '' for x in values.tolist()], bool
+  )
+
+
 def prepare(spec: ModalitySpec, values: np.ndarray) -> np.ndarray:
   """Values as models take them, from those of a user.
 
@@ -80,9 +96,14 @@ def prepare(spec: ModalitySpec, values: np.ndarray) -> np.ndarray:
       raise ValueError(f'{spec.name}: {error}') from None
   values = np.asarray(values)
   _check_numbers(spec, values)
+  if spec.kind == 'image' and values.ndim == 3:
+    values = values[..., None]
+  if values.shape[1:] != spec.shape:
+    raise ValueError(
+      f'{spec.name} must have shape [N, {_listed(spec.shape)}]; got'
+      f' [{_listed(values.shape)}]'
+    )
   if spec.kind == 'image':
-    if values.ndim == 3:
-      values = values[..., None]
     if values.dtype != np.uint8:
       values = values.astype(np.float32)
   else:
@@ -91,11 +112,6 @@ def prepare(spec: ModalitySpec, values: np.ndarray) -> np.ndarray:
       values = (values - np.array(spec.mean)) / np.array(spec.std)
     with np.errstate(over='ignore'):  # refused below
       values = values.astype(np.float32)
-  if values.shape[1:] != spec.shape:
-    raise ValueError(
-      f'{spec.name} must have shape [N, {_listed(spec.shape)}]; got'
-      f' [{_listed(values.shape)}]'
-    )
   if not np.isfinite(values).all():
     raise ValueError(f'{spec.name} must be within the range of float32')
   return values
