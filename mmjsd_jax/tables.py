@@ -82,8 +82,10 @@ def device(environment: Results) -> str:
   if name is None:
     return MISSING
   if environment.get('platform') == 'cpu':
-    cores = environment.get('cpu_count')
-    return f'{name}, {cores} cores' if cores else str(name)
+    num_cores = environment.get('cpu_count')
+    if not num_cores:
+      return str(name)
+    return f'{name}, {num_cores} core{"s" if num_cores > 1 else ""}'
   return f'{environment.get("num_devices", 1)} x {name}'
 
 

@@ -251,3 +251,17 @@ def test_a_modality_without_a_judge_is_no_target(results):
 def test_an_empty_setting_is_seen():
   table = tables.key_values({'a': '', 'b': {'c': None}, 'd': ()}, '')
   assert table.rows == (('a', "''"), ('b.c', 'None'), ('d', '()'))
+
+
+@pytest.mark.parametrize(
+  ('environment', 'said'),
+  [
+    ({'platform': 'cpu', 'device': 'cpu', 'cpu_count': 1}, 'cpu, 1 core'),
+    ({'platform': 'cpu', 'device': 'cpu', 'cpu_count': 2}, 'cpu, 2 cores'),
+    ({'platform': 'cpu', 'device': 'cpu'}, 'cpu'),
+    ({'platform': 'gpu', 'device': 'H100', 'num_devices': 8}, '8 x H100'),
+    ({}, 'missing'),
+  ],
+)
+def test_a_device_has_its_number(environment, said):
+  assert tables.device(environment) == said
