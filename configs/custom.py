@@ -4,8 +4,8 @@
 
 Files lie in the folder MMJSD_DATA_DIR, or that of --config.data.dir. Here they
 are tables of genes and proteins, pictures and notes of patients. Not every
-patient has everything: what lacks an id, or is NaN or empty, is absent, and no
-one is left out for it.
+patient has everything: what lacks an id, or is NaN or empty, is absent, and
+only those of whom nothing is there are left out.
 """
 
 from mmjsd_jax import config as defaults

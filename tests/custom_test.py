@@ -88,6 +88,51 @@ def test_gaps_are_marked_by_mask_nan_or_emptiness(given, specs):
   assert np.isfinite(found.train.inputs['a']).all()
 
 
+def test_examples_without_any_modality_are_left_out_and_told():
+  ids = list('pqrstu')
+  arrays = {'a': Items(_vectors(1, 3), ids), 'b': Items(_vectors(1), ids)}
+  register = [*ids, 'x', 'y', 'z']
+  found = make_dataset(
+    arrays,
+    labels=Items(list('abcaacdde'), register),
+    split=Items([*HALVES, 'train', 'test', ''], register),
+  )
+  dataset.check(found)
+  assert found.substituted == (
+    'Left out, as they have no modality, of 9 examples: 1 of the training part'
+    " (id 'x'), 2 of the test part (id 'q', id 'y'), 1 (id 'z')."
+  )
+  without_q = [0, 2, 3, 4, 5]
+  same = make_dataset(
+    {
+      'a': Items(_vectors(1, 3)[without_q], list('prstu')),
+      'b': Items(_vectors()[without_q], list('prstu')),
+    },
+    labels=Items(list('acaac'), list('prstu')),
+    split=Items([HALVES[n] for n in without_q], list('prstu')),
+  )
+  assert found.fingerprint == same.fingerprint
+  assert found.num_classes == 2
+  assert found.source == same.source
+  assert same.substituted is None
+
+
+def test_of_rows_left_out_the_first_are_named_and_none_is_drawn():
+  values = np.random.default_rng(0).normal(size=(40, 2))
+  lacking = np.arange(0, 40, 2)
+  values[lacking, 0] = np.nan
+  options = dict(test_share=0.25, seed=3)
+  found = make_dataset({'a': values}, partial_rows='absent', **options)
+  assert found.substituted == (
+    'Left out, as they have no modality, of 40 examples: 20 (row 0, row 2,'
+    ' row 4, row 6, row 8, ...).'
+  )
+  same = make_dataset({'a': values[1::2]}, **options)
+  assert found.fingerprint == same.fingerprint
+  assert (found.train.num_examples, found.test.num_examples) == (15, 5)
+  assert found.train.present == found.test.present == {}
+
+
 def test_rows_that_are_nan_in_part_are_absent_where_so_wanted():
   values = _vectors()
   values[2, 1] = np.nan
@@ -240,14 +285,14 @@ def test_texts_are_restored_from_scores():
       r'ids of a must be \[6\], one for each row; got \(2,\)',
     ),
     (
-      {'a': _vectors(1, 3), 'b': _vectors(3, 4)},
+      {'a': _vectors(*range(6)), 'b': _vectors(*range(6))},
       {},
-      'every example must have one modality at least; got 1 .* first row 3',
+      'one example at least must have .* got 6 without any, the first row 0',
     ),
     (
-      {'a': Items(_vectors(1), ids=list('pqrstu'))},
-      {},
-      "every example must have .* got 1 without any, the first id 'q'",
+      {'a': _vectors(1, 3, 5)},
+      {'split': HALVES},
+      'both parts must have .* got 3 for training and 0 for the test',
     ),
     (
       {'a': _vectors(0, 2, 4), 'b': _vectors()},
@@ -320,8 +365,8 @@ def test_texts_are_restored_from_scores():
     ({'a': _vectors()}, {'labels': [0] * 5}, 'labels must have 6 rows and no'),
     (
       {'a': Items(_vectors(), ids=range(6))},
-      {'labels': Items([0, 1], ids=[5, 6])},
-      "ids of labels must be of examples that have .*; got 1 .* '6'",
+      {'labels': Items([0, 1], ids=['5 ', '6 '])},
+      "ids of labels must be, some .*; got none, the first '5 ' where .* '0'",
     ),
     ({'a': _vectors()}, {'split': ['train'] * 6}, 'got 6 for training and 0'),
     (
@@ -332,7 +377,7 @@ def test_texts_are_restored_from_scores():
     (
       {'a': Items(_vectors(), ids=range(6))},
       {'split': Items(['train', 'test'], ids=[5, 1])},
-      "split must be there for all 6 examples; got 2, not id '0'",
+      "split must be there for all 6 examples that .*; got 2, not id '0'",
     ),
     ({'a': _vectors()}, {'test_share': 1.5}, 'test_share must be above 0'),
     (

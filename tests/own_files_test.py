@@ -135,6 +135,29 @@ def test_every_split_may_have_files_of_its_own(tmp_path, by_id):
   assert found.test.labels.tolist() == [3, 4]
 
 
+def test_ids_that_stand_in_labels_alone_are_left_out_of_their_split(tmp_path):
+  for split, ids in (('train', 'pqr'), ('test', 'st')):
+    measured = [*ids][1:]
+    values = np.arange(float(len(measured)))
+    _write(
+      tmp_path / f'a_{split}.csv', pyarrow.table({'id': measured, 'x': values})
+    )
+    _write(
+      tmp_path / f'l_{split}.csv',
+      pyarrow.table({'id': [*ids], 'class': [*ids]}),
+    )
+  spec = ModalitySpec('a', 'vector')
+  declaration = Declaration(
+    (Declared(spec, Source('a_{split}.csv')),),
+    id='id',
+    labels=Source('l_{split}.csv', 'class'),
+  )
+  found = own_files.load(declaration, directory=str(tmp_path))
+  assert (found.train.num_examples, found.test.num_examples) == (2, 1)
+  assert "1 of the training part (id 'p'), 1 of the test" in found.substituted
+  assert found.num_classes == 3
+
+
 def test_files_are_looked_for_in_the_data_directory(folder, monkeypatch):
   monkeypatch.setenv('MMJSD_DATA_DIR', str(folder))
   assert own_files.load(_declared(Source('a.csv'))).num_classes == 2

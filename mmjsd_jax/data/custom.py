@@ -1,7 +1,8 @@
 """Users' own data as a data set: from arrays in memory, or declared files.
 
 Examples are matched by ids, or by order where there are none. What lacks a
-modality is kept: the modality is absent there, and its values are zeros.
+modality is kept: the modality is absent there, and its values are zeros. What
+has none at all is left out, and told.
 
 N examples, n rows of one modality.
 """
@@ -23,6 +24,7 @@ from mmjsd_jax.data.declaration import (
 from mmjsd_jax.data.preparation import as_array, complete, has_text, prepare
 
 NAME = 'custom'
+_NUM_NAMED = 5  # of the examples that are left out
 
 
 class Items(NamedTuple):
@@ -90,7 +92,8 @@ def make_dataset(
       'refuse', or 'absent' as if all were.
 
   Returns:
-    The data set, its specifications completed from the data.
+    The data set, its specifications completed from the data. `substituted`
+    tells of examples that have no modality, which are left out.
 
   Raises:
     ValueError: names the modality and the example or column, what was expected
@@ -111,31 +114,45 @@ def make_dataset(
     raise ValueError(
       f'partial_rows must be one of {PARTIAL_ROWS}; got {partial_rows}'
     )
-  examples = _match(items)
+  beside = {
+    what: _as_items(what, given)
+    for what, given in (('labels', labels), ('split', split))
+    if given is not None
+  }
+  examples = _match(items, beside)
   found = [
     _modality(spec, items[spec.name], examples, partial_rows) for spec in specs
   ]
   there = np.zeros((len(found), examples.num_examples), bool)
   for mask, rows in zip(there, found, strict=True):
     mask[rows.rows[rows.present]] = True
-  if not there.any(axis=0).all():
-    lacking = np.flatnonzero(~there.any(axis=0))
+  measured: np.ndarray = np.any(there, axis=0)
+  if not measured.any():
     raise ValueError(
-      'every example must have one modality at least; got'
-      f' {len(lacking)} without any, the first {examples.name(lacking[0])}'
+      'one example at least must have a modality; got'
+      f' {examples.num_examples} without any, the first {examples.name(0)}'
     )
-  in_test = _in_test(split, examples, test_share, seed)
-  codes, classes = _classes(labels, examples)
+  if 'split' in beside:
+    parts = _parts(beside['split'], examples, measured)
+  else:
+    parts = _drawn_parts(measured, test_share, seed)
+  in_train, in_test = (measured & (parts == part) for part in SPLITS)
+  if not (in_train.any() and in_test.any()):
+    raise ValueError(
+      'both parts must have examples that have a modality; got'
+      f' {np.sum(in_train)} for training and {np.sum(in_test)} for the test'
+    )
+  codes, classes = _classes(beside.get('labels'), examples, measured)
 
   completed, inputs = [], {}
   for spec, rows, mask in zip(specs, found, there, strict=True):
-    if not (mask & ~in_test).any():
+    if not (mask & in_train).any():
       raise ValueError(
         f'{rows.what} must be there in the training part; got none of its'
-        f' {np.sum(~in_test)} examples'
+        f' {np.sum(in_train)} examples'
       )
     values, places = rows.values[rows.present], rows.rows[rows.present]
-    spec = complete(spec, values, ~in_test[places])
+    spec = complete(spec, values, in_train[places])
     prepared = prepare(spec, values)
     array = np.zeros((examples.num_examples, *spec.shape), prepared.dtype)
     array[places] = prepared
@@ -143,7 +160,7 @@ def make_dataset(
     inputs[spec.name] = array
 
   masks = dict(zip(names, there, strict=True))
-  parts = [
+  train, test = (
     Split(
       {name: array[chosen] for name, array in inputs.items()},
       codes[chosen],
@@ -153,17 +170,16 @@ def make_dataset(
         if not mask[chosen].all()
       },
     )
-    for chosen in (~in_test, in_test)
-  ]
-  train, test = parts
+    for chosen in (in_train, in_test)
+  )
   return Dataset(
     NAME,
     names,
     len(classes),
     train,
     test,
-    source=_source(examples, masks, in_test, codes, classes),
-    substituted=None,
+    source=_source(examples, masks, in_train, in_test, codes, classes),
+    substituted=_left_out(examples, measured, parts),
     fingerprint=fingerprint(train, test),
     specs=tuple(completed),
   )
@@ -186,8 +202,13 @@ def _guessed(name: str, values: np.ndarray) -> ModalitySpec:
   return ModalitySpec(name, 'image' if values.ndim in (3, 4) else 'vector')
 
 
-def _match(items: Mapping[str, Items]) -> _Examples:
-  """The union of all ids, in the order in which they come; or the rows."""
+def _match(
+  items: Mapping[str, Items], beside: Mapping[str, Items]
+) -> _Examples:
+  """The union of all ids, in the order in which they come; or the rows.
+
+  Those of modalities come first, then others of what stands `beside` them.
+  """
   have_ids = [name for name, x in items.items() if x.ids is not None]
   if not have_ids:
     lengths = {name: len(np.asarray(x.values)) for name, x in items.items()}
@@ -211,6 +232,17 @@ def _match(items: Mapping[str, Items]) -> _Examples:
         f' {others[0]!r}'
       )
   every = dict.fromkeys(one for some in ids.values() for one in some)
+  for name, x in beside.items():
+    if x.ids is None:
+      continue  # refused where its rows are looked at
+    others = _checked_ids(_what(name, x), x)
+    if every.keys().isdisjoint(others):
+      raise ValueError(
+        f'ids of {_what(name, x)} must be, some of them, those of a modality;'
+        f' got none, the first {others[0]!r} where a modality has'
+        f' {next(iter(every))!r}'
+      )
+    every |= dict.fromkeys(others)
   return _Examples(len(every), {one: row for row, one in enumerate(every)})
 
 
@@ -250,12 +282,6 @@ def _rows(what: str, items: Items, examples: _Examples) -> np.ndarray:
   if items.ids is None:
     raise ValueError(f'{what} must have ids, as modalities do; got none')
   ids = _checked_ids(what, items)
-  unknown = [one for one in ids if one not in examples.numbers]
-  if unknown:
-    raise ValueError(
-      f'ids of {what} must be of examples that have a modality; got'
-      f' {len(unknown)} others, the first {unknown[0]!r}'
-    )
   return np.array([examples.numbers[one] for one in ids], int)
 
 
@@ -301,54 +327,53 @@ def _modality(
   return _Rows(what, values, rows, present)
 
 
-def _in_test(
-  split: Items | npt.ArrayLike | None,
-  examples: _Examples,
-  test_share: float,
-  seed: int,
+def _parts(
+  items: Items, examples: _Examples, measured: np.ndarray
 ) -> np.ndarray:
-  """Bool [N]."""
-  in_test = np.zeros(examples.num_examples, bool)
-  if split is None:
-    check_share(test_share)
-    order = np.random.default_rng(seed).permutation(examples.num_examples)
-    in_test[order[: max(1, round(test_share * examples.num_examples))]] = True
-  else:
-    items = _as_items('split', split)
-    what = _what('split', items)
-    values = np.asarray(items.values).tolist()
-    rows = _rows(what, items, examples)
-    for row, value in zip(rows, values, strict=True):
-      if value not in SPLITS:
-        raise ValueError(
-          f'{what} must be one of {SPLITS}; got {value!r} for'
-          f' {examples.name(row)}'
-        )
-    if len(rows) < examples.num_examples:
-      (lacking, *_) = sorted(
-        set(range(examples.num_examples)) - set(rows.tolist())
-      )
+  """Of SPLITS; None of some that have no modality. Objects [N]."""
+  what = _what('split', items)
+  parts = np.full(examples.num_examples, None, object)
+  rows = _rows(what, items, examples)
+  for row, value in zip(rows, np.asarray(items.values).tolist(), strict=True):
+    if value in SPLITS:
+      parts[row] = value
+    elif measured[row]:
       raise ValueError(
-        f'{what} must be there for all {examples.num_examples} examples; got'
-        f' {len(rows)}, not {examples.name(lacking)}'
+        f'{what} must be one of {SPLITS}; got {value!r} for'
+        f' {examples.name(row)}'
       )
-    in_test[rows] = np.array(values) == 'test'
-  if in_test.all() or not in_test.any():
+  lacking = measured.copy()
+  lacking[rows] = False
+  if lacking.any():
+    num_measured = np.sum(measured)
     raise ValueError(
-      'both parts must have examples; got'
-      f' {np.sum(~in_test)} for training and {np.sum(in_test)} for the test'
+      f'{what} must be there for all {num_measured} examples that have a'
+      f' modality; got {num_measured - np.sum(lacking)}, not'
+      f' {examples.name(int(np.argmax(lacking)))}'
     )
-  return in_test
+  return parts
+
+
+def _drawn_parts(
+  measured: np.ndarray, test_share: float, seed: int
+) -> np.ndarray:
+  """Of SPLITS; None of those that have no modality. Objects [N]."""
+  check_share(test_share)
+  parts = np.full(len(measured), None, object)
+  drawn = np.full(np.sum(measured), 'train', object)
+  order = np.random.default_rng(seed).permutation(len(drawn))
+  drawn[order[: max(1, round(test_share * len(drawn)))]] = 'test'
+  parts[measured] = drawn
+  return parts
 
 
 def _classes(
-  labels: Items | npt.ArrayLike | None, examples: _Examples
+  items: Items | None, examples: _Examples, measured: np.ndarray
 ) -> tuple[np.ndarray, list[str]]:
   """Class of every example, -1 where unknown, int32 [N]; the classes' names."""
   codes = np.full(examples.num_examples, -1, np.int32)
-  if labels is None:
+  if items is None:
     return codes, []
-  items = _as_items('labels', labels)
   what = _what('labels', items)
   rows = _rows(what, items, examples)
   known = {}
@@ -360,7 +385,8 @@ def _classes(
         f'{what} must be classes, as integers or strings; got {value!r} for'
         f' {examples.name(row)}'
       )
-    known[row] = value if isinstance(value, str) else int(value)
+    if measured[row]:
+      known[row] = value if isinstance(value, str) else int(value)
   if len({type(value) for value in known.values()}) != 1:
     raise ValueError(
       f'{what} must be integers or strings, known of one example at least; got'
@@ -376,20 +402,22 @@ def _classes(
 def _source(
   examples: _Examples,
   masks: Mapping[str, np.ndarray],
+  in_train: np.ndarray,
   in_test: np.ndarray,
   codes: np.ndarray,
   classes: Sequence[str],
 ) -> str:
   """One line for a person."""
+  num_examples = np.sum(in_train | in_test)
   parts = [
-    f'own data: {np.sum(~in_test)} examples for training and'
+    f'own data: {np.sum(in_train)} examples for training and'
     f' {np.sum(in_test)} for the test, matched by'
     f' {"order" if examples.numbers is None else "id"}'
   ]
   parts += [
-    f'{name} in {np.sum(mask)} of {len(mask)}'
+    f'{name} in {np.sum(mask)} of {num_examples}'
     for name, mask in masks.items()
-    if not mask.all()
+    if np.sum(mask) < num_examples
   ]
   if classes:
     few = ', '.join(classes[:10]) + (', ...' if len(classes) > 10 else '')
@@ -397,6 +425,33 @@ def _source(
   else:
     parts.append('no labels')
   return '; '.join(parts)
+
+
+def _left_out(
+  examples: _Examples, measured: np.ndarray, parts: np.ndarray
+) -> str | None:
+  """A sentence on the examples that have no modality; None if there are none.
+
+  Of which part they were is known where that was given.
+  """
+  lacking = np.flatnonzero(~measured)
+  groups = {
+    f' of the {what}': lacking[parts[lacking] == part]
+    for part, what in zip(SPLITS, ('training part', 'test part'), strict=True)
+  }
+  groups[''] = lacking[~np.isin(parts[lacking], SPLITS)]
+  told = []
+  for what, those in groups.items():
+    names = [examples.name(example) for example in those[:_NUM_NAMED]]
+    names += ['...'] if len(those) > len(names) else []
+    if names:
+      told.append(f'{len(those)}{what} ({", ".join(names)})')
+  if not told:
+    return None
+  return (
+    f'Left out, as they have no modality, of {examples.num_examples} examples:'
+    f' {", ".join(told)}.'
+  )
 
 
 def _what(name: str, items: Items) -> str:

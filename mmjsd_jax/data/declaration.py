@@ -179,7 +179,7 @@ class Declaration(NamedTuple):
     modalities: in the order that they are to have.
     id: the column or array, in every file, of the ids that examples are matched
       by; '' matches them by order. A modality is absent of an example whose id
-      its file lacks.
+      its file lacks; an example of which all are is left out.
     labels: classes, as numbers or strings; None is none.
     split: 'train' or 'test' of every example; None draws the test part.
     test_share: of the examples, that are drawn for the test part.

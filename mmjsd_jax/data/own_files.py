@@ -132,13 +132,18 @@ def _joined(
     found[name] = _concatenated(name.strip(), some)
   ids = {
     split: dict.fromkeys(
-      one
+      str(one)
       for spec in declaration.specs
       if spec.name in part
       for one in np.asarray(part[spec.name].ids).tolist()
     )
     for split, part in parts.items()
   }
+  measured = set().union(*ids.values())
+  for split, part in parts.items():
+    if _LABELS in part:
+      labelled = map(str, np.asarray(part[_LABELS].ids).tolist())
+      ids[split] |= dict.fromkeys(x for x in labelled if x not in measured)
   values = np.array([split for split in ids for _ in ids[split]], object)
   every = np.array([one for some in ids.values() for one in some], object)
   return found | {_SPLIT: Items(values, every, origin='the files by split')}
