@@ -4,11 +4,10 @@ Examples are matched by ids, or by order where there are none. What lacks a
 modality is kept: the modality is absent there, and its values are zeros. What
 has none at all is left out, and told.
 
-N examples, n rows of one modality.
+N examples.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy import typing as npt
@@ -21,50 +20,19 @@ from mmjsd_jax.data.declaration import (
   check_share,
   check_spec,
 )
-from mmjsd_jax.data.preparation import as_array, complete, has_text, prepare
+from mmjsd_jax.data.matching import (
+  Examples,
+  Items,
+  as_items,
+  example_rows,
+  match,
+  modality_rows,
+  title,
+)
+from mmjsd_jax.data.preparation import complete, prepare
 
 NAME = 'custom'
 _NUM_NAMED = 5  # of the examples that are left out
-
-
-class Items(NamedTuple):
-  """Values of one modality, or labels, of some examples.
-
-  Attributes:
-    values: of each row. Shape [n, ...].
-    ids: of each row, integers or strings; None where rows go by order. [n].
-    present: which rows have values; None is all but those that are NaN, None
-      or, of texts, empty. Bool [n].
-    columns: names of a vector's columns, for errors.
-    origin: where they come from, for errors.
-  """
-
-  values: npt.ArrayLike
-  ids: npt.ArrayLike | None = None
-  present: npt.ArrayLike | None = None
-  columns: Sequence[str] = ()
-  origin: str = ''
-
-
-class _Rows(NamedTuple):
-  """Items that have been looked at."""
-
-  what: str  # for errors
-  values: np.ndarray
-  rows: np.ndarray  # the example of each row. Integers [n]
-  present: np.ndarray  # Bool [n]
-
-
-class _Examples(NamedTuple):
-  """All examples, by id or by order."""
-
-  num_examples: int
-  numbers: dict[str, int] | None  # id -> example; None: by order
-
-  def name(self, example: int) -> str:
-    if self.numbers is None:
-      return f'row {example}'
-    return f'id {list(self.numbers)[example]!r}'
 
 
 def make_dataset(
@@ -99,7 +67,7 @@ def make_dataset(
     ValueError: names the modality and the example or column, what was expected
       and what was got.
   """
-  items = {name: _as_items(name, x) for name, x in modalities.items()}
+  items = {name: as_items(name, x) for name, x in modalities.items()}
   if specs is None:
     specs = [_guessed(name, np.asarray(x.values)) for name, x in items.items()]
   for spec in specs:
@@ -115,13 +83,14 @@ def make_dataset(
       f'partial_rows must be one of {PARTIAL_ROWS}; got {partial_rows}'
     )
   beside = {
-    what: _as_items(what, given)
+    what: as_items(what, given)
     for what, given in (('labels', labels), ('split', split))
     if given is not None
   }
-  examples = _match(items, beside)
+  examples = match(items, beside)
   found = [
-    _modality(spec, items[spec.name], examples, partial_rows) for spec in specs
+    modality_rows(spec, items[spec.name], examples, partial_rows)
+    for spec in specs
   ]
   there = np.zeros((len(found), examples.num_examples), bool)
   for mask, rows in zip(there, found, strict=True):
@@ -185,155 +154,19 @@ def make_dataset(
   )
 
 
-def _as_items(what: str, given: Items | npt.ArrayLike) -> Items:
-  items = given if isinstance(given, Items) else Items(given)
-  values = as_array(items.values)
-  if values.dtype.kind == 'S' or values.ndim == 0 or not len(values):
-    raise ValueError(
-      f'{_what(what, items)} must be an array of numbers or strings, one row at'
-      f' least; got {values.dtype} {values.shape}'
-    )
-  return items._replace(values=values)
-
-
 def _guessed(name: str, values: np.ndarray) -> ModalitySpec:
   if values.dtype.kind in 'UO' and values.ndim == 1:
     return ModalitySpec(name, 'text')
   return ModalitySpec(name, 'image' if values.ndim in (3, 4) else 'vector')
 
 
-def _match(
-  items: Mapping[str, Items], beside: Mapping[str, Items]
-) -> _Examples:
-  """The union of all ids, in the order in which they come; or the rows.
-
-  Those of modalities come first, then others of what stands `beside` them.
-  """
-  have_ids = [name for name, x in items.items() if x.ids is not None]
-  if not have_ids:
-    lengths = {name: len(np.asarray(x.values)) for name, x in items.items()}
-    if len(set(lengths.values())) > 1:
-      raise ValueError(
-        'modalities without ids must have as many rows as each other; got'
-        f' {lengths}'
-      )
-    return _Examples(next(iter(lengths.values())), None)
-  if len(have_ids) < len(items):
-    raise ValueError(
-      f'all modalities must have ids, or none; got {have_ids} of {list(items)}'
-    )
-  ids = {name: _checked_ids(_what(name, x), x) for name, x in items.items()}
-  for name, some in ids.items():
-    others = [one for other in ids if other != name for one in ids[other]]
-    if others and set(some).isdisjoint(others):
-      raise ValueError(
-        f'ids of {_what(name, items[name])} must be, some of them, those of'
-        f' another modality; got none, the first {some[0]!r} where another has'
-        f' {others[0]!r}'
-      )
-  every = dict.fromkeys(one for some in ids.values() for one in some)
-  for name, x in beside.items():
-    if x.ids is None:
-      continue  # refused where its rows are looked at
-    others = _checked_ids(_what(name, x), x)
-    if every.keys().isdisjoint(others):
-      raise ValueError(
-        f'ids of {_what(name, x)} must be, some of them, those of a modality;'
-        f' got none, the first {others[0]!r} where a modality has'
-        f' {next(iter(every))!r}'
-      )
-    every |= dict.fromkeys(others)
-  return _Examples(len(every), {one: row for row, one in enumerate(every)})
-
-
-def _checked_ids(what: str, items: Items) -> list[str]:
-  ids, num_rows = np.asarray(items.ids), len(np.asarray(items.values))
-  if ids.shape != (num_rows,):
-    raise ValueError(
-      f'ids of {what} must be [{num_rows}], one for each row; got {ids.shape}'
-    )
-  if not (np.issubdtype(ids.dtype, np.integer) or ids.dtype.kind in 'UO'):
-    raise ValueError(
-      f'ids of {what} must be integers or strings; got {ids.dtype}'
-    )
-  seen: dict[str, int] = {}
-  for row, one in enumerate(ids.tolist()):
-    if one is None or one == '':
-      raise ValueError(f'ids of {what} must not be empty; got one in row {row}')
-    if seen.setdefault(str(one), row) != row:
-      raise ValueError(
-        f'ids of {what} must be distinct; got {one!r} in rows'
-        f' {seen[str(one)]} and {row}'
-      )
-  return list(seen)
-
-
-def _rows(what: str, items: Items, examples: _Examples) -> np.ndarray:
-  """The example of each row. Integers [n]."""
-  if examples.numbers is None:
-    num_rows = len(np.asarray(items.values))
-    if items.ids is not None or num_rows != examples.num_examples:
-      raise ValueError(
-        f'{what} must have {examples.num_examples} rows and no ids, as'
-        f' modalities do; got {num_rows} rows,'
-        f' {"no" if items.ids is None else "with"} ids'
-      )
-    return np.arange(num_rows)
-  if items.ids is None:
-    raise ValueError(f'{what} must have ids, as modalities do; got none')
-  ids = _checked_ids(what, items)
-  return np.array([examples.numbers[one] for one in ids], int)
-
-
-def _modality(
-  spec: ModalitySpec, items: Items, examples: _Examples, partial_rows: str
-) -> _Rows:
-  what = _what(spec.name, items)
-  values = np.asarray(items.values)
-  rows = _rows(what, items, examples)
-  present = np.ones(len(values), bool)
-  if items.present is not None:
-    present = np.asarray(items.present)
-    if present.dtype != bool or present.shape != (len(values),):
-      raise ValueError(
-        f'the mask of {what} must be bool ({len(values)},); got'
-        f' {present.dtype} {present.shape}'
-      )
-  if spec.kind == 'text':
-    if values.ndim != 1 or values.dtype.kind not in 'UO':
-      raise ValueError(
-        f'{what} must be strings [N]; got {values.dtype} {values.shape}'
-      )
-    return _Rows(what, values, rows, present & has_text(values))
-  if np.issubdtype(values.dtype, np.floating) and values.ndim > 1:
-    is_nan = np.isnan(values).reshape(len(values), -1)
-    is_part = is_nan.any(axis=1) & ~is_nan.all(axis=1) & present
-    if is_part.any() and (partial_rows == 'refuse' or spec.kind != 'vector'):
-      row = int(np.argmax(is_part))
-      raise ValueError(
-        f'{what} must be NaN in a whole row or nowhere in it, unless'
-        f" partial_rows = 'absent'; got {np.sum(is_part)} rows that are in"
-        f' part, the first {examples.name(rows[row])}, in '
-        + _column(items, int(np.argmax(is_nan[row])))
-      )
-    present = present & ~is_nan.any(axis=1)
-    is_bad = np.isinf(values).reshape(len(values), -1) & present[:, None]
-    if is_bad.any():
-      row, column = np.argwhere(is_bad)[0]
-      raise ValueError(
-        f'{what} must be finite; got infinity in'
-        f' {examples.name(rows[row])}, {_column(items, int(column))}'
-      )
-  return _Rows(what, values, rows, present)
-
-
 def _parts(
-  items: Items, examples: _Examples, measured: np.ndarray
+  items: Items, examples: Examples, measured: np.ndarray
 ) -> np.ndarray:
   """Of SPLITS; None of some that have no modality. Objects [N]."""
-  what = _what('split', items)
+  what = title('split', items)
   parts = np.full(examples.num_examples, None, object)
-  rows = _rows(what, items, examples)
+  rows = example_rows(what, items, examples)
   for row, value in zip(rows, np.asarray(items.values).tolist(), strict=True):
     if value in SPLITS:
       parts[row] = value
@@ -368,14 +201,14 @@ def _drawn_parts(
 
 
 def _classes(
-  items: Items | None, examples: _Examples, measured: np.ndarray
+  items: Items | None, examples: Examples, measured: np.ndarray
 ) -> tuple[np.ndarray, list[str]]:
   """Class of every example, -1 where unknown, int32 [N]; the classes' names."""
   codes = np.full(examples.num_examples, -1, np.int32)
   if items is None:
     return codes, []
-  what = _what('labels', items)
-  rows = _rows(what, items, examples)
+  what = title('labels', items)
+  rows = example_rows(what, items, examples)
   known = {}
   for row, value in zip(rows, np.asarray(items.values).tolist(), strict=True):
     if value is None or value in ('', -1) or value != value:
@@ -400,7 +233,7 @@ def _classes(
 
 
 def _source(
-  examples: _Examples,
+  examples: Examples,
   masks: Mapping[str, np.ndarray],
   in_train: np.ndarray,
   in_test: np.ndarray,
@@ -428,7 +261,7 @@ def _source(
 
 
 def _left_out(
-  examples: _Examples, measured: np.ndarray, parts: np.ndarray
+  examples: Examples, measured: np.ndarray, parts: np.ndarray
 ) -> str | None:
   """A sentence on the examples that have no modality; None if there are none.
 
@@ -452,13 +285,3 @@ def _left_out(
     f'Left out, as they have no modality, of {examples.num_examples} examples:'
     f' {", ".join(told)}.'
   )
-
-
-def _what(name: str, items: Items) -> str:
-  return f'{name} of {items.origin}' if items.origin else name
-
-
-def _column(items: Items, column: int) -> str:
-  if items.columns:
-    return f'column {items.columns[column]!r}'
-  return f'column {column}'

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from mmjsd_jax.data import custom, tfds_columns, tfds_source
-from mmjsd_jax.data.custom import Items
 from mmjsd_jax.data.dataset import Dataset
 from mmjsd_jax.data.declaration import (
   SPLITS,
@@ -24,6 +23,7 @@ from mmjsd_jax.data.declaration import (
   TfdsCopy,
   parse_tfds,
 )
+from mmjsd_jax.data.matching import Items
 
 # No modality has a blank in its name.
 _LABELS, _SPLIT = 'labels ', 'split '
