@@ -21,9 +21,9 @@ class Embedding(NamedTuple):
 
   Attributes:
     model: that encodes.
-    inputs: the file of examples.
+    inputs: the files of examples.
     output: a .csv, .parquet or .npz, or a folder of .npy.
-    num_rows: examples in the file.
+    num_rows: examples in the files.
   """
 
   model: Trained
@@ -37,7 +37,7 @@ def prepare(model: Trained, *, inputs: str, output: str) -> Embedding:
 
   Args:
     model: that encodes.
-    inputs: a file, or 'm0+m2=file'.
+    inputs: a file, 'm0+m2=file', or tables, 'm0=table,m2=table'.
     output: see Embedding.
 
   Raises:
@@ -46,8 +46,8 @@ def prepare(model: Trained, *, inputs: str, output: str) -> Embedding:
   """
   path = pathlib.Path(output)
   check_output(path, SUFFIXES)
-  file = parse_given(inputs, model.modalities)
-  return Embedding(model, file, path, check_given(file, model.specs))
+  given = parse_given(inputs, model.specs, model.declaration)
+  return Embedding(model, given, path, check_given(given))
 
 
 def execute(job: Embedding, check: Callable[[], None]) -> None:

@@ -31,7 +31,7 @@ class Generation(NamedTuple):
 
   Attributes:
     model: that generates.
-    given: the file of examples; None generates from the prior.
+    given: the files of examples; None generates from the prior.
     output: an .npz or a folder; a picture of the first examples, a .png, is
       put beside it.
     targets: modalities that are generated.
@@ -65,7 +65,8 @@ def prepare(
 
   Args:
     model: that generates.
-    given: a file, or 'm0+m2=file'; '' generates from the prior.
+    given: a file, 'm0+m2=file', or tables, 'm0=table,m2=table'; '' generates
+      from the prior.
     output: see Generation.
     targets: modalities; () is all.
     num_samples: draws of each example, or of the prior.
@@ -87,10 +88,12 @@ def prepare(
   check_source(model, source)
   if given and source != 'prior':
     raise ValueError(f'--source={source} must stand without --given')
-  file = parse_given(given, model.modalities) if given else None
-  num_rows = check_given(file, model.specs) if file else num_samples
+  files, num_rows = None, num_samples
+  if given:
+    files = parse_given(given, model.specs, model.declaration)
+    num_rows = check_given(files)
   return Generation(
-    model, file, path, names, num_samples, num_rows, source, seed
+    model, files, path, names, num_samples, num_rows, source, seed
   )
 
 

@@ -34,9 +34,14 @@ _MODE = flags.DEFINE_enum('mode', MODES[0], MODES, 'What to do.')
 _OPTIONS = (
   flags.DEFINE_string('output', None, 'Where to write; must not exist yet.'),
   flags.DEFINE_string(
-    'given', None, 'generate: [m0+m2=]file.npz or folder; none: see --source.'
+    'given',
+    None,
+    'generate: [m0+m2=]file.npz or folder, or m0=table,m2=table; none: see'
+    ' --source.',
   ),
-  flags.DEFINE_string('inputs', None, 'embed: [m0+m2=]file.npz or folder.'),
+  flags.DEFINE_string(
+    'inputs', None, 'embed: [m0+m2=]file.npz or folder, or m0=table,m2=table.'
+  ),
   flags.DEFINE_list('targets', None, 'generate: modalities. Default: all.'),
   flags.DEFINE_integer(
     'num_samples', None, 'generate: draws, of each example if given.', 1

@@ -22,7 +22,7 @@ from numpy import typing as npt
 from mmjsd_jax import inference
 from mmjsd_jax import workdir as workdirs
 from mmjsd_jax.checkpoint import Checkpoints
-from mmjsd_jax.data.declaration import ModalitySpec
+from mmjsd_jax.data.declaration import Declaration, ModalitySpec, from_json
 from mmjsd_jax.evaluation import samplers
 from mmjsd_jax.evaluation.evaluate import encode
 from mmjsd_jax.evaluation.log_likelihood import estimate
@@ -74,6 +74,12 @@ class Trained(NamedTuple):
   def modalities(self) -> tuple[str, ...]:
     """Names of the inputs."""
     return self.model.modalities
+
+  @property
+  def declaration(self) -> Declaration | None:
+    """Of the user's own files that it was trained on; None of other data."""
+    declared = self.config.data.declaration
+    return from_json(declared) if declared else None
 
   def encode(
     self,

@@ -133,7 +133,7 @@ def _source(**changes):
       r"alphabet of genes must be .* '\*' among",
     ),
     (_spec(kind='text', length=5000), 'length of genes must be at least 0'),
-    (_spec(shape=(3,)), 'shape, mean and std of genes must be ()'),
+    (_spec(shape=(3,)), 'shape, mean, std and columns of genes must be ()'),
     (_source(key='a', columns=('b',)), 'key and columns of genes must be not'),
     (_source(rows_of='scans'), r"rows_of of genes must be one of \('genes',\)"),
     (_source(splits=('train',)), "splits of genes must be .* only with '{spl"),

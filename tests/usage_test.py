@@ -251,14 +251,14 @@ def test_outputs_that_cannot_be_are_refused(workdir, small_networks, tmp_path):
 )
 def test_files_that_do_not_fit_are_refused(arrays, message, model, tmp_path):
   np.savez(tmp_path / 'in.npz', **arrays)
-  given = example_files.parse_given(f'{tmp_path}/in.npz', NAMES)
+  given = example_files.parse_given(f'{tmp_path}/in.npz', model.specs)
   with pytest.raises(ValueError, match=message):
-    example_files.check_given(given, model.specs)
+    example_files.check_given(given)
 
 
 def test_damaged_files_and_pickles_are_refused(model, tmp_path):
   path = tmp_path / 'in.npz'
-  given = example_files.parse_given(f'gene={path}', NAMES)
+  given = example_files.parse_given(f'gene={path}', model.specs)
 
   def refused(message):
     with pytest.raises(ValueError, match=f'in.npz: {message}'):

@@ -122,6 +122,8 @@ def make_dataset(
       )
     values, places = rows.values[rows.present], rows.rows[rows.present]
     spec = complete(spec, values, in_train[places])
+    if spec.kind == 'vector':
+      spec = spec._replace(columns=tuple(items[spec.name].columns))
     prepared = prepare(spec, values)
     array = np.zeros((examples.num_examples, *spec.shape), prepared.dtype)
     array[places] = prepared

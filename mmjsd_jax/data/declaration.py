@@ -67,6 +67,8 @@ class ModalitySpec(NamedTuple):
     shape: of one example as stored; from the data.
     mean: of every column before it was standardised; from the data. [C] or ().
     std: standard deviation, 1 of constant columns; likewise. [C] or ().
+    columns: names of a vector's columns, where it came from a table; from the
+      data. [C] or ().
   """
 
   name: str
@@ -83,6 +85,7 @@ class ModalitySpec(NamedTuple):
   shape: tuple[int, ...] = ()
   mean: tuple[float, ...] = ()
   std: tuple[float, ...] = ()
+  columns: tuple[str, ...] = ()
 
   def with_defaults(self) -> 'ModalitySpec':
     """The same with the defaults of its kind and likelihood filled in."""
@@ -282,10 +285,10 @@ def check(declaration: Declaration) -> None:
   for spec, source in declaration.modalities:
     check_spec(spec)
     _require(
-      spec.shape == spec.mean == spec.std == (),
-      f'shape, mean and std of {spec.name}',
+      not any((spec.shape, spec.mean, spec.std, spec.columns)),
+      f'shape, mean, std and columns of {spec.name}',
       '(), as they are found in the data',
-      (spec.shape, spec.mean, spec.std),
+      (spec.shape, spec.mean, spec.std, spec.columns),
     )
     _require(
       spec.kind == 'vector' or not source.columns,

@@ -21,7 +21,7 @@ class Items(NamedTuple):
     ids: of each row, integers or strings; None where rows go by order. [n].
     present: which rows have values; None is all but those that are NaN, None
       or, of texts, empty. Bool [n].
-    columns: names of a vector's columns, for errors.
+    columns: names of a vector's columns; () if they have none.
     origin: where they come from, for errors.
   """
 
@@ -52,6 +52,28 @@ class Examples(NamedTuple):
     if self.numbers is None:
       return f'row {example}'
     return f'id {list(self.numbers)[example]!r}'
+
+
+class Matched(NamedTuple):
+  """Examples of some modalities, with values as users have them.
+
+  Attributes:
+    examples: that are matched.
+    values: modality -> NaN or None where it is absent. [N, ...].
+    present: modality -> Bool [N].
+  """
+
+  examples: Examples
+  values: dict[str, np.ndarray]
+  present: dict[str, np.ndarray]
+
+  @property
+  def ids(self) -> np.ndarray:
+    """Or numbers, of examples that go by order. Shape [N]."""
+    numbers = self.examples.numbers
+    return np.array(
+      range(self.examples.num_examples) if numbers is None else [*numbers]
+    )
 
 
 def as_items(what: str, given: Items | npt.ArrayLike) -> Items:
@@ -209,6 +231,37 @@ def modality_rows(
         f' {examples.name(rows[row])}, {_column(items, int(column))}'
       )
   return Rows(what, values, rows, present)
+
+
+def join(
+  specs: Sequence[ModalitySpec], items: Mapping[str, Items], partial_rows: str
+) -> Matched:
+  """Examples of vectors and texts, in the order of the first modality.
+
+  Args:
+    specs: what the modalities are.
+    items: of some of them, floats and strings.
+    partial_rows: as of `Declaration`.
+
+  Raises:
+    ValueError: names the modality and the example or column, what was expected
+      and what was got.
+  """
+  items = {name: as_items(name, x) for name, x in items.items()}
+  examples = match(items, {})
+  values, present = {}, {}
+  for spec in specs:
+    if spec.name not in items:
+      continue
+    found = modality_rows(spec, items[spec.name], examples, partial_rows)
+    at = found.rows[found.present]
+    shape = (examples.num_examples, *found.values.shape[1:])
+    absent = None if spec.kind == 'text' else np.nan
+    values[spec.name] = np.full(shape, absent, found.values.dtype)
+    values[spec.name][at] = found.values[found.present]
+    present[spec.name] = np.zeros(examples.num_examples, bool)
+    present[spec.name][at] = True
+  return Matched(examples, values, present)
 
 
 def title(name: str, items: Items) -> str:

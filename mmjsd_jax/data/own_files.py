@@ -9,7 +9,7 @@ import os
 import pathlib
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,11 +19,12 @@ from mmjsd_jax.data.dataset import Dataset
 from mmjsd_jax.data.declaration import (
   SPLITS,
   Declaration,
+  ModalitySpec,
   Source,
   TfdsCopy,
   parse_tfds,
 )
-from mmjsd_jax.data.matching import Items
+from mmjsd_jax.data.matching import Items, Matched, join
 
 # No modality has a blank in its name.
 _LABELS, _SPLIT = 'labels ', 'split '
@@ -63,6 +64,74 @@ def load(
     test_share=declaration.test_share,
     seed=seed,
     partial_rows=declaration.partial_rows,
+  )
+
+
+def is_table(path: str) -> bool:
+  """Whether a file is one, by its name."""
+  return path.endswith(_TABLES)
+
+
+def read_tables(
+  declaration: Declaration,
+  specs: Sequence[ModalitySpec],
+  paths: Mapping[str, pathlib.Path],
+) -> Matched:
+  """Examples of new tables, read as those were that a model was trained on.
+
+  Args:
+    declaration: of the data that it was trained on.
+    specs: its modalities, completed by these data.
+    paths: modality -> the table that has it.
+
+  Raises:
+    ValueError: a table that does not have what is declared, or not as training
+      had it; names the file, and the column and row or the example.
+    OSError: a table that is missing or cannot be read.
+  """
+  declared = {spec.name: source for spec, source in declaration.modalities}
+  found = {}
+  for spec in specs:
+    if spec.name not in paths:
+      continue
+    path, source = paths[spec.name], declared[spec.name]
+    trained_on = source.of_split(SPLITS[0])
+    if not is_table(trained_on):
+      raise ValueError(
+        f'{path}: expected {spec.name} as arrays, in an .npz or a folder of'
+        f' .npy, since training had {trained_on}; got a table'
+      )
+    if not path.exists():
+      raise FileNotFoundError(f'{spec.name}: {path} is missing')
+    by_id = '' if source.rows_of else declaration.id
+    others = _other_columns(declaration, source)
+    found[spec.name] = _read_table(path, spec.kind, source, by_id, others)
+    _check_columns(path, spec, found[spec.name])
+  return join(
+    specs,
+    {
+      name: _with_ids_of(found, name, declared[name].rows_of, declaration.id)
+      for name in paths
+    },
+    declaration.partial_rows,
+  )
+
+
+def _check_columns(
+  path: pathlib.Path, spec: ModalitySpec, items: Items
+) -> None:
+  """Refuses columns of a vector that are not those of training, in order."""
+  if spec.kind != 'vector':
+    return
+  # Without names, of a run from before they were stored, by their number.
+  expected, columns = spec.columns, tuple(items.columns)
+  if columns == expected or (not expected and (len(columns),) == spec.shape):
+    return
+  training = Items(np.empty(0), columns=expected, origin='training')
+  told = _difference((expected, columns), (training, items)) if expected else ''
+  raise ValueError(
+    f'{path}: expected the {spec.shape[0]} columns of {spec.name} as in'
+    f' training; got {len(columns)}{told}'
   )
 
 
