@@ -86,10 +86,10 @@ def what_was_run(runs: Mapping[str, Results]) -> list[str]:
   """
   commands = '\n'.join(results['command'] for results in runs.values())
   data = '\n'.join(f'- `{start}`: {what}' for start, what in sources(runs))
-  substituted = (
+  substituted = [
     f'- {", ".join(labels)}: {text}'
     for text, labels in substitutions(runs).items()
-  )
+  ]
   return [
     markdown(_runs(runs)),
     f'```\n{commands}\n```',
@@ -97,7 +97,7 @@ def what_was_run(runs: Mapping[str, Results]) -> list[str]:
     data,
     *(
       ['Substituted:', '\n'.join(substituted)]
-      if substitutions(runs)
+      if substituted
       else ['Nothing was substituted.']
     ),
   ]

@@ -614,7 +614,9 @@ def _coherence(
       *judge,
       num_samples=num_joint_samples,
       chunk_size=chunk_size,
-    ),
+    )
+    if len(judged) > 1  # one agrees with itself
+    else None,
     data=coherence.predict_data(
       key_data, model, test.inputs, *judge, chunk_size=chunk_size
     ),

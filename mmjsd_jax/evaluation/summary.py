@@ -117,7 +117,7 @@ def coherence_block(
   labels: np.ndarray,
   *,
   conditional: coherence.Conditional,
-  joint: np.ndarray,
+  joint: np.ndarray | None,
   data: np.ndarray,
   num_classes: int,
   inputs: Mapping[str, np.ndarray],
@@ -145,7 +145,7 @@ def coherence_block(
     labels: classes of the test examples, -1 where unknown. Shape [N].
     conditional: what is seen in what is generated from them.
     joint: classes seen in what is generated from the prior. [M', N'], with
-      M' modalities that have a judge.
+      M' modalities that have a judge; None measures no joint coherence.
     data: classes seen in the test examples themselves. Shape [M', N].
     num_classes: classes that there are.
     inputs: modality name -> the test examples, as stored. Shape [N, ...].
@@ -176,7 +176,6 @@ def coherence_block(
     for size in np.unique(sizes)
     if size < len(modalities)
   }
-  agreement = coherence.joint_coherence(joint)
   full = np.flatnonzero(rows.all(axis=1))
   exact = {
     name: coherence.exact_match(
@@ -227,20 +226,12 @@ def coherence_block(
       else {}
     ),
     **(
-      {
-        'joint': agreement,
-        'joint_standard_error': _share_error(agreement, joint.shape[1]),
-        'joint_chance': float(num_classes) ** (1 - len(judged)),
+      {}
+      if joint is None
+      else {
+        **_joint(joint, num_classes),
         'joint_ceiling': _agreement(data[:, own.all(axis=0)]),
-        'num_joint_samples': joint.shape[1],
       }
-      if len(judged) > 1  # one agrees with itself
-      else {}
-    ),
-    **(
-      {'joint_parity_as_released': coherence.joint_parity_as_released(joint)}
-      if len(joint) == 3
-      else {}
     ),
     'chance': 1 / num_classes,
     'ceiling': dict(
@@ -250,6 +241,22 @@ def coherence_block(
         strict=True,
       )
     ),
+  }
+
+
+def _joint(joint: np.ndarray, num_classes: int) -> Block:
+  """Joint coherence of classes [M, N] that are seen in draws of the prior."""
+  agreement = coherence.joint_coherence(joint)
+  return {
+    'joint': agreement,
+    'joint_standard_error': _share_error(agreement, joint.shape[1]),
+    **(
+      {'joint_parity_as_released': coherence.joint_parity_as_released(joint)}
+      if len(joint) == 3
+      else {}
+    ),
+    'joint_chance': float(num_classes) ** (1 - len(joint)),
+    'num_joint_samples': joint.shape[1],
   }
 
 
